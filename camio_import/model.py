@@ -1,0 +1,196 @@
+"""What flows through an import: one frozen type per stage.
+
+    FoundFile --regex, container--> Clip --hash--> HashedClip --hook--> Receipt
+
+A file that drops out on the way becomes a `Rejected`: a value, not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A regular file with a wanted extension.
+
+    `path` is absolute; names that are not valid UTF-8 are carried with surrogate escapes
+    (`os.fsencode` gives the original bytes). `relative_path` is relative to the folder that was
+    walked, with "/" as separator on every system.
+    """
+
+    path: str
+    relative_path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Reason(StrEnum):
+    """Why a file is not sent. The values are stored in the ledger: never rename one."""
+
+    NO_MATCH = "no_match"
+    BAD_TIME = "bad_time"
+    BAD_POSITION = "bad_position"
+    NO_TIME = "no_time"
+    SLOW_PATTERN = "slow_pattern"
+    EMPTY = "empty"
+    UNREADABLE_VIDEO = "unreadable_video"
+    NO_PERMISSION = "no_permission"
+    READ_ERROR = "read_error"
+    NOT_A_FILE = "not_a_file"
+    FOLDER_LOOP = "folder_loop"
+    VANISHED = "vanished"
+    REFUSED = "refused"
+    HOOK_FAILED = "hook_failed"
+
+    @property
+    def phrase(self) -> str:
+        """The reason in plain words, for tables and summaries."""
+        return _PHRASES[self]
+
+
+_PHRASES: dict[Reason, str] = {
+    Reason.NO_MATCH: "name does not match --regex",
+    Reason.BAD_TIME: "time in the name is not a real time",
+    Reason.BAD_POSITION: "position in the name is not a real position",
+    Reason.NO_TIME: "no start time could be found",
+    Reason.SLOW_PATTERN: "--regex takes too long on this name",
+    Reason.EMPTY: "file is empty",
+    Reason.UNREADABLE_VIDEO: "video cannot be opened",
+    Reason.NO_PERMISSION: "no permission to read it",
+    Reason.READ_ERROR: "reading it failed",
+    Reason.NOT_A_FILE: "not a regular file",
+    Reason.FOLDER_LOOP: "folder was already visited (link loop)",
+    Reason.VANISHED: "file was removed before it was sent",
+    Reason.REFUSED: "refused by the service",
+    Reason.HOOK_FAILED: "hook module failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file, or a folder that could not be read, that is not sent, with the reason.
+
+    `size_bytes` and `mtime_ns` are -1 where they are not known.
+    """
+
+    path: str
+    relative_path: str
+    reason: Reason
+    detail: str
+    size_bytes: int = -1
+    mtime_ns: int = -1
+    is_folder: bool = False
+
+
+class TimeSource(StrEnum):
+    """Where a clip's start time came from."""
+
+    REGEX = "regex"
+    CONTAINER = "container"
+    MTIME = "mtime"
+
+
+@dataclass(frozen=True, slots=True)
+class PathReading:
+    """What a path says: camera, and start time (aware, UTC) and position where it has them.
+
+    `warnings` are plain sentences, for example about a local time that a change to or from
+    summer time makes ambiguous.
+    """
+
+    camera_name: str
+    starts_at: datetime | None
+    lat: float | None = None
+    lng: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """What the video file itself says.
+
+    `problem` is None for a video that can be opened, else why it cannot, in plain words; the
+    other fields are then what could still be found out. `duration_s` and `created_at` (aware,
+    UTC) are None when the container does not tell.
+    """
+
+    problem: str | None
+    duration_s: float | None = None
+    video_codec: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video file with its camera and start time (aware, UTC), ready to be sent."""
+
+    file: FoundFile
+    camera_name: str
+    starts_at: datetime
+    time_source: TimeSource
+    duration_s: float | None = None
+    video_codec: str | None = None
+    lat: float | None = None
+    lng: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.starts_at.utcoffset() is None:
+            raise ValueError("starts_at must carry a time zone")
+
+
+@dataclass(frozen=True, slots=True)
+class HashedClip:
+    """A clip and the SHA-1 (40 lower-case hex digits) of the bytes it had when it was read."""
+
+    clip: Clip
+    sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera as the service knows it. `config` is the service's own object, sent back in jobs."""
+
+    name: str
+    camera_id: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of a job that is registered as one. `item_count` is how many files it is planned for."""
+
+    shard_id: str
+    item_count: int
+    upload_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """A job that the service created.
+
+    The files, in the order in which they were announced, fill the shards in the order given here.
+    A hook that decides otherwise says so in `assignments`: SHA-1 -> shard id.
+    """
+
+    job_id: str
+    shards: tuple[Shard, ...]
+    assignments: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The service has accepted a clip, of which `bytes_sent` bytes went over the wire."""
+
+    bytes_sent: int
+    detail: str = ""
+
+
+def utc_milliseconds(moment: datetime) -> str:
+    """`moment` as `YYYY-mm-ddTHH:MM:SS.fff` in UTC, without offset: the form hooks and the Box take."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
