@@ -137,9 +137,16 @@ class RetryLater(HookError):
 
 
 class Unreachable(HookError):
-    """Nobody answers (name not found, refused, reset, silent). Costs waiting, never a clip's attempts."""
+    """Nobody answers (name not found, refused, reset, silent). Costs waiting, never a clip's attempts.
+
+    `may_have_arrived`: the connection was made, so that the request may have been carried out.
+    """
 
     exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, message: str, *, next_step: str = "", may_have_arrived: bool = True) -> None:
+        super().__init__(message, next_step=next_step)
+        self.may_have_arrived = may_have_arrived
 
 
 class BadAnswer(HookError):
@@ -165,4 +172,6 @@ class HookUnusable(UsageError):
 class Cancelled(CamioImportError):
     """The user asked to stop; whatever was in flight is abandoned and stays pending."""
 
-    exit_code = ExitCode.INTERRUPTED
+    def __init__(self, message: str, *, next_step: str = "", exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
+        super().__init__(message, next_step=next_step)
+        self.exit_code = exit_code

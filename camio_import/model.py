@@ -7,7 +7,7 @@ A file that drops out on the way becomes a `Rejected`: a value, not an exception
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -42,7 +42,6 @@ class Reason(StrEnum):
     NO_PERMISSION = "no_permission"
     READ_ERROR = "read_error"
     NOT_A_FILE = "not_a_file"
-    FOLDER_LOOP = "folder_loop"
     VANISHED = "vanished"
     REFUSED = "refused"
     HOOK_FAILED = "hook_failed"
@@ -64,7 +63,6 @@ _PHRASES: dict[Reason, str] = {
     Reason.NO_PERMISSION: "no permission to read it",
     Reason.READ_ERROR: "reading it failed",
     Reason.NOT_A_FILE: "not a regular file",
-    Reason.FOLDER_LOOP: "folder was already visited (link loop)",
     Reason.VANISHED: "file was removed before it was sent",
     Reason.REFUSED: "refused by the service",
     Reason.HOOK_FAILED: "hook module failed",
@@ -153,6 +151,24 @@ class HashedClip:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedClip:
+    """A clip as the ledger holds it. `sha1` is None while it has not been hashed.
+
+    `original_filename` is the path under which the user named it: the folder as typed, joined
+    with the rest, "/" as separator. `found_at` and `uploaded_at` are aware, UTC.
+    """
+
+    file_id: int
+    clip: Clip
+    original_filename: str
+    found_at: datetime
+    sha1: str | None = None
+    uploaded_at: datetime | None = None
+    job_id: str | None = None
+    shard_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Camera:
     """A camera as the service knows it. `config` is the service's own object, sent back in jobs."""
 
@@ -189,6 +205,67 @@ class Receipt:
 
     bytes_sent: int
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What is registered for a shard: the clips of it that were delivered, at most one per SHA-1 and camera."""
+
+    job_id: str
+    shard: Shard
+    delivered: tuple[RecordedClip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What a job is asked for: `item_count` clips, of which the first starts at `earliest` and
+    the last ends at `latest` (aware, UTC).
+
+    `clips` streams them, in the order in which they will fill the shards, each time it is called.
+    Their SHA-1 is only known when the hook asked for that (`NEEDS_ALL_HASHES`).
+    """
+
+    cameras: tuple[Camera, ...]
+    item_count: int
+    earliest: datetime
+    latest: datetime
+    clips: Callable[[], Iterator[RecordedClip]]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended. Every file found is in exactly one of the counts.
+
+    `uploaded` are those of this run, `already_uploaded` those of earlier ones. `pending` is still
+    to be sent. `stopped_because` says why the run ended early, or is "".
+    """
+
+    found: int = 0
+    uploaded: int = 0
+    already_uploaded: int = 0
+    duplicate: int = 0
+    skipped: Mapping[Reason, int] = field(default_factory=dict)
+    failed: Mapping[Reason, int] = field(default_factory=dict)
+    pending: int = 0
+    uploaded_bytes: int = 0
+    pending_bytes: int = 0
+    seconds: float = 0.0
+    job_ids: tuple[str, ...] = ()
+    shards_open: int = 0
+    orphaned_jobs: int = 0
+    with_warnings: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    stopped_because: str = ""
+    next_step: str = ""
+    exit_code: int = 0
+
+    @property
+    def accounted_for(self) -> int:
+        """The sum of all outcomes; equal to `found`, or the promise is broken."""
+        return (
+            self.uploaded + self.already_uploaded + self.duplicate
+            + sum(self.skipped.values()) + sum(self.failed.values()) + self.pending
+        )  # fmt: skip
 
 
 def utc_milliseconds(moment: datetime) -> str:

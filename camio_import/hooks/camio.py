@@ -1,0 +1,459 @@
+"""Camio: the default hook. It uses nothing but the public contract.
+
+Every call is described in docs/protocol.md, with its source. Two servers: the cloud, which gets the
+account's token, and the Box on the local network, which gets the Box's device id instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from camio_import.content import open_body
+from camio_import.errors import BadAnswer, CredentialsRefused, Refused, RetryLater, Unreachable, UsageError
+from camio_import.hooks import HookContext, Secret
+from camio_import.model import (
+    Camera,
+    HashedClip,
+    JobPlan,
+    JobRequest,
+    Receipt,
+    RecordedClip,
+    Shard,
+    ShardReport,
+    utc_milliseconds,
+)
+from camio_import.transport import HttpClient, is_loopback, origin, raise_for_status
+
+PRODUCTION_URL = "https://www.camio.com"
+TESTING_URL = "https://test.camio.com"
+PLANS = ("basic", "plus", "pro")
+IMAGE_SIZES = (
+    "img_x_size",
+    "img_y_size",
+    "img_x_size_cover",
+    "img_y_size_cover",
+    "img_x_size_extraction",
+    "img_y_size_extraction",
+)
+CAMERA_PATIENCE_S = 120.0
+"""How long a registered camera may take to appear; observed: about 15 s."""
+
+
+def make_hook(*, context: HookContext) -> CamioHook:
+    """Check the settings without using the network, and return the hook.
+
+    Raises:
+        CredentialsRefused: no token.
+        UsageError: a setting that cannot be used.
+    """
+    return CamioHook(context)
+
+
+class CamioHook:
+    """One account's cloud and one Box."""
+
+    THREAD_SAFE = True
+
+    def __init__(self, context: HookContext) -> None:
+        self._context = context
+        self._settings = CameraSettings(context.data)
+        for warning in self._settings.warnings:
+            context.logger.warning(warning)
+        api_url = _api_url(context)
+        self._cloud = HttpClient(
+            api_url,
+            who=f"Camio ({urlsplit(api_url).netloc})",
+            headers={"Authorization": f"token {_token(context).reveal()}"},
+            proxies={} if is_loopback(api_url) else getproxies(),
+        )
+        self._box: HttpClient | None = None
+        self._device_id = _text(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
+
+    # --- finding the Box --------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Find out the Box's address and device id, and that it answers."""
+        host = self._context.host or _text(self._context.data, "ip_address")
+        if host:
+            self._box = self._client_of(host)
+            named = self._ask_box()
+            if self._device_id and named and named != self._device_id:
+                raise UsageError(
+                    f"The Box at {host} is the device “{named}”, not “{self._device_id}” as the settings say.",
+                    next_step="Correct device_id (or CAMIO_BOX_DEVICE_ID), or the address of the Box.",
+                )
+            self._device_id = self._device_id or named
+        if not self._device_id:
+            self._device_id = self._only_device()
+        if self._box is None:
+            self._box = self._client_of(self._address_of(self._device_id))
+            self._ask_box()
+
+    def _client_of(self, host: str) -> HttpClient:
+        bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        address = f"{bracketed}:{self._context.port}"
+        return HttpClient(f"http://{address}", who=f"the Box at {address}")
+
+    def _ask_box(self) -> str:
+        """The device id that the Box says it has; "" from an older Box, which does not know the question."""
+        assert self._box is not None
+        try:
+            answer = self._box.call("GET", "/box/settings")
+        except Unreachable as error:
+            raise Unreachable(
+                _capitalised(str(error)),
+                next_step="Is the Box switched on and on this network, and is its address right?"
+                " The address is shown on https://www.camio.com/boxes.",
+            ) from error
+        if answer.status == 404:
+            return ""
+        raise_for_status(answer, self._box.who, what="GET /box/settings", accepted=(200,))
+        try:
+            settings = json.loads(answer.content)
+            return str(settings["device_id"])
+        except (ValueError, TypeError, KeyError):
+            raise BadAnswer(
+                f"What answers at {self._box.base_url} is not a Camio Box.", next_step="Check the address of the Box."
+            ) from None
+
+    def _only_device(self) -> str:
+        devices = self._cloud_json("GET", "/api/devices")
+        if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
+            raise BadAnswer(f"{self._cloud.who} did not answer with a list of devices.")
+        named = [
+            (str(device.get("name") or "?"), str(device["device_id"])) for device in devices if device.get("device_id")
+        ]
+        if not named:
+            raise UsageError(
+                "There is no Box in this Camio account.",
+                next_step="Register the Box under the account whose token you use: https://www.camio.com/boxes.",
+            )
+        if len(named) == 1:
+            return named[0][1]
+        options = [f"{name} ({device_id})" for name, device_id in named]
+        if self._context.choose is not None:
+            return named[self._context.choose("Which Box is to be used?", options)][1]
+        raise UsageError(
+            "This Camio account has several Boxes: " + "; ".join(options) + ".",
+            next_step='Name one: set CAMIO_BOX_DEVICE_ID, or "device_id" in the hook data.',
+        )
+
+    def _address_of(self, device_id: str) -> str:
+        state = self._cloud_json("GET", "/api/devices/state/", query={"device_id": device_id})
+        try:
+            address = state["state"]["network_configuration_actual"]["ip_address"]
+        except (TypeError, KeyError):
+            address = None
+        if not isinstance(address, str) or not re.fullmatch(r"[\w.:\-]+", address):
+            raise UsageError(
+                f"Camio does not know the address of the Box {device_id}.",
+                next_step="Give it on the command line after the folder, for example 192.168.1.57.",
+            )
+        return address
+
+    # --- cameras ------------------------------------------------------------------------------
+
+    def register_cameras(self, *, camera_names: Sequence[str]) -> Mapping[str, Camera]:
+        for name in camera_names:
+            answer = self._cloud.call("POST", "/api/cameras/discovered", json_body=self._registration(name))
+            self._raise_for_cloud(answer, "POST /api/cameras/discovered")
+        return self._wait_for(camera_names)
+
+    def _wait_for(self, camera_names: Sequence[str]) -> dict[str, Camera]:
+        waited_s, wait_s = 0.0, 1.0
+        while True:
+            known = self._cloud_json("GET", "/api/cameras/discovered")
+            if not isinstance(known, dict):
+                raise BadAnswer(f"{self._cloud.who} did not answer with the account's cameras.")
+            cameras = {}
+            for name in camera_names:
+                config = known.get(local_camera_id(name))
+                if isinstance(config, dict) and config.get("camera_id"):
+                    cameras[name] = Camera(name, str(config["camera_id"]), config)
+            missing = [name for name in camera_names if name not in cameras]
+            if not missing:
+                return cameras
+            if waited_s >= CAMERA_PATIENCE_S:
+                raise BadAnswer(
+                    f"Camio took the camera “{missing[0]}” but has not listed it for {CAMERA_PATIENCE_S:.0f} seconds.",
+                    next_step="Run the same command again in a few minutes.",
+                )
+            self._context.sleep(wait_s)
+            waited_s += wait_s
+            wait_s = min(5.0, wait_s * 1.5)
+
+    def _registration(self, name: str) -> dict[str, Any]:
+        values = self._settings.values_for(name)
+        camera = local_camera_id(name)
+        return {
+            camera: {
+                "local_camera_id": camera,
+                "name": name,
+                "mac_address": name,
+                "acquisition_method": "batch",
+                "device_id_discovering": self._device_id,
+                "device_user_agent": "camio-import",
+                "is_authenticated": True,
+                "should_config": True,
+                "actual_values": values,
+                "default_values": values,
+            }
+        }
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def create_job(self, *, request: JobRequest) -> JobPlan:
+        entry_bytes = sum(_entry_size_bytes(clip) for clip in request.clips())
+        answer = self._cloud_json(
+            "PUT", "/api/jobs",
+            json_body={
+                "device_id": self._device_id,
+                "item_count": request.item_count,
+                "item_average_size_bytes": round(entry_bytes / request.item_count),
+                "earliest_date": _job_date(request.earliest),
+                "latest_date": _job_date(request.latest),
+                "cameras": [camera.config for camera in request.cameras],
+            },
+        )  # fmt: skip
+        return self._plan(answer, request.item_count)
+
+    def _plan(self, answer: Any, item_count: int) -> JobPlan:
+        """Check the whole answer before a byte is sent under it."""
+        try:
+            job_id, shard_map = answer["job_id"], answer["shard_map"]
+            if not isinstance(job_id, str) or not re.fullmatch(r"[\w.~=-]{1,500}", job_id):
+                raise ValueError("its job_id cannot be used")
+            numbered = sorted((int(shard_id), shard) for shard_id, shard in shard_map.items())
+            shards = tuple(
+                Shard(str(number), int(shard["item_count"]), str(shard["upload_url"])) for number, shard in numbered
+            )
+            if sum(shard.item_count for shard in shards) != item_count:
+                raise ValueError(f"its shards do not add up to {item_count} files")
+            elsewhere = [s for s in shards if origin(s.upload_url) != origin(self._cloud.base_url)]
+            if elsewhere:
+                raise ValueError(f"shard {elsewhere[0].shard_id} is to be registered at another server")
+        except KeyError as error:
+            raise BadAnswer(f"{self._cloud.who} answered the new job without “{error.args[0]}”.") from error
+        except (TypeError, AttributeError, ValueError) as error:
+            raise BadAnswer(f"{self._cloud.who} answered the new job in a way that cannot be used: {error}.") from error
+        return JobPlan(job_id, shards)
+
+    def register_shard(self, *, report: ShardReport) -> None:
+        hash_map = {clip.sha1 or "": _entry(clip) for clip in report.delivered}
+        answer = self._cloud.call(
+            "PUT", report.shard.upload_url,
+            json_body={
+                "job_id": report.job_id,
+                "shard_id": report.shard.shard_id,
+                "item_count": len(hash_map),
+                "hash_map": hash_map,
+            },
+        )  # fmt: skip
+        self._raise_for_cloud(answer, f"PUT of shard {report.shard.shard_id}")
+
+    # --- clips --------------------------------------------------------------------------------
+
+    def post_clip(
+        self, *, clip: HashedClip, camera: Camera, progress: Callable[[int], None], cancelled: Callable[[], bool]
+    ) -> Receipt:
+        """Send the clip's bytes to the Box.
+
+        Raises:
+            RetryLater, Refused, CredentialsRefused, Unreachable: by the Box's answer.
+            FileChanged, FileVanished, FileUnreadable: by the file, which is read from its start.
+            Cancelled.
+        """
+        assert self._box is not None
+        query = {
+            "access_token": self._device_id,
+            "local_camera_id": local_camera_id(camera.name),
+            "camera_id": camera.camera_id,
+            "hash": clip.sha1,
+            "timestamp": utc_milliseconds(clip.clip.starts_at),
+        }
+        with open_body(clip.clip.file, progress=progress, cancelled=cancelled) as body:
+            answer = self._box.call("POST", "/box/content", query=query, body=body)
+            if answer.status == 400:
+                raise Refused(f"The Box refused the file: “{answer.first_words}”.", recheck_hash=True)
+            if answer.status in (401, 403):
+                raise CredentialsRefused(
+                    f"{_capitalised(self._box.who)} refused the device id it was called with ({answer.status}).",
+                    next_step="Leave device_id out of the settings to let the Box name itself, or correct it.",
+                )
+            raise_for_status(answer, _capitalised(self._box.who), what="the file")
+            sent_bytes = body.tell()
+            if sent_bytes != clip.clip.file.size_bytes:
+                raise RetryLater(f"{_capitalised(self._box.who)} answered before it had the whole file.")
+            body.check_unchanged()
+        return Receipt(sent_bytes)
+
+    def close(self) -> None:
+        self._cloud.close()
+        if self._box is not None:
+            self._box.close()
+
+    # --- the cloud ----------------------------------------------------------------------------
+
+    def _cloud_json(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, json_body: Any = None
+    ) -> Any:
+        try:
+            return self._cloud.call_json(method, path, query=query, json_body=json_body)
+        except CredentialsRefused as error:
+            raise _token_refused(self._cloud.who) from error
+
+    def _raise_for_cloud(self, answer: Any, what: str) -> None:
+        try:
+            raise_for_status(answer, self._cloud.who, what=what)
+        except CredentialsRefused as error:
+            raise _token_refused(self._cloud.who) from error
+
+
+class CameraSettings:
+    """Plans and image sizes: a value under `cameras.{name}` wins over the same key at the top level.
+
+    Attributes:
+        warnings: what the user should know, in plain sentences.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        cameras = data.get("cameras", {})
+        if not isinstance(cameras, Mapping) or not all(isinstance(value, Mapping) for value in cameras.values()):
+            raise UsageError(
+                'In the hook data, "cameras" is not a table of camera names.',
+                next_step='Write it like this: "cameras": {"CAM_A": {"plan": "pro"}}.',
+            )
+        self._global = data
+        self._cameras: Mapping[str, Mapping[str, Any]] = cameras
+        self.warnings: list[str] = []
+        _check_settings(data, "")
+        for name, values in cameras.items():
+            _check_settings(values, f" of the camera “{name}”")
+        for name in (None, *cameras):
+            self._warn_of_raised_height(name)
+
+    def values_for(self, camera_name: str) -> dict[str, Any]:
+        """The camera's `actual_values`, as the registration takes them."""
+        plan = self._value(camera_name, "plan")
+        values: dict[str, Any] = {
+            "plan": {"is_multiselect": False, "options": [{"name": "Plan", "value": str(plan or "plus").upper()}]}
+        }
+        for key in IMAGE_SIZES:
+            size = self._value(camera_name, key)
+            if size is not None:
+                values[key] = {"options": [{"name": key, "value": int(size)}]}
+        return values
+
+    def cameras_without_plan(self, camera_names: Sequence[str]) -> list[str]:
+        """Those that will be registered under PLUS because nothing else was said."""
+        return [name for name in camera_names if self._value(name, "plan") is None]
+
+    def _value(self, camera_name: str | None, key: str) -> Any:
+        own = self._cameras.get(camera_name, {}).get(key) if camera_name is not None else None
+        return self._global.get(key) if own is None else own
+
+    def _warn_of_raised_height(self, name: str | None) -> None:
+        extraction = self._value(name, "img_y_size_extraction")
+        others = [self._value(name, key) for key in ("img_y_size", "img_y_size_cover")]
+        larger = max((int(size) for size in others if size is not None), default=0)
+        if extraction is not None and larger > int(extraction):
+            of = "" if name is None else f" of the camera “{name}”"
+            self.warnings.append(
+                f"Camio will raise img_y_size_extraction{of} from {extraction} to {larger}: pictures cannot be"
+                " taken out at a smaller height than they are stored with."
+            )
+
+
+def _check_settings(values: Mapping[str, Any], of: str) -> None:
+    plan = values.get("plan")
+    if plan is not None and str(plan).lower() not in PLANS:
+        raise UsageError(
+            f"The hook data gives the plan{of} as “{plan}”, which Camio does not have.",
+            next_step=f"Use one of: {', '.join(PLANS)}.",
+        )
+    for key in IMAGE_SIZES:
+        size = values.get(key)
+        if size is None:
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 20000:
+            raise UsageError(
+                f"The hook data gives {key}{of} as {size!r}.", next_step="Give a whole number of pixels, such as 1080."
+            )
+
+
+def local_camera_id(camera_name: str) -> str:
+    """The id under which the Box and the cloud exchange a camera: SHA-1 of its name's UTF-8 bytes."""
+    return hashlib.sha1(camera_name.encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def _entry(clip: RecordedClip) -> dict[str, Any]:
+    return {"original_filename": clip.original_filename, "size_MB": clip.clip.file.size_bytes / 1e6}
+
+
+def _entry_size_bytes(clip: RecordedClip) -> int:
+    # The hash is not known yet, but its length is.
+    return len(json.dumps({"0" * 40: _entry(clip)}))
+
+
+def _job_date(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "+0000"
+
+
+def _token(context: HookContext) -> Secret:
+    token = _text(context.data, "access_token") or context.environment.get("CAMIO_OAUTH_TOKEN", "").strip()
+    if not token:
+        raise CredentialsRefused(
+            "There is no Camio access token.",
+            next_step="Copy the Developer OAuth token from https://www.camio.com/settings/integrations#api and set"
+            " it: export CAMIO_OAUTH_TOKEN=… (on Windows: set CAMIO_OAUTH_TOKEN=…).",
+        )
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise CredentialsRefused(
+            "The Camio access token contains blanks or other characters that no token has.",
+            next_step="Copy it again from https://www.camio.com/settings/integrations#api, without anything around it.",
+        )
+    return Secret(token)
+
+
+def _api_url(context: HookContext) -> str:
+    url = _text(context.data, "api_url") or context.environment.get("CAMIO_API_URL", "")
+    if not url:
+        return TESTING_URL if context.data.get("test") is True else PRODUCTION_URL
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"“{url}” is not the address of a Camio API.", next_step="It looks like https://www.camio.com."
+        )
+    if parts.scheme == "http" and not is_loopback(url):
+        raise UsageError(
+            f"The address {url} is not protected (http): the access token would be readable on the network.",
+            next_step="Use https://.",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UsageError(f'In the hook data, "{key}" is not a text.', next_step="Put it in double quotes.")
+    return value.strip()
+
+
+def _token_refused(who: str) -> CredentialsRefused:
+    return CredentialsRefused(
+        f"{who} refused the access token.",
+        next_step="Is it still listed on https://www.camio.com/settings/integrations#api? Copy it again from there.",
+    )
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,167 @@
+"""What a file says about itself: path and container together make a clip, or the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from camio_import.content import probe
+from camio_import.errors import UsageError
+from camio_import.model import Clip, ContainerFacts, FoundFile, PathReading, Reason, Rejected, TimeSource
+from camio_import.regex_meta import PathPattern, Unread
+
+DEFAULT_TIME_FROM = (TimeSource.REGEX, TimeSource.CONTAINER, TimeSource.MTIME)
+LARGEST_DISAGREEMENT = timedelta(hours=1)
+EARLIEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
+PROBE_THREADS = 2
+"""Reading a container is half waiting for the disk; more threads than this gain nothing on two cores."""
+AHEAD = 64
+
+T = TypeVar("T")
+
+
+def parse_time_from(text: str) -> tuple[TimeSource, ...]:
+    """The order of time sources from `regex,container,mtime`. Raises UsageError."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    known = [source.value for source in TimeSource]
+    wrong = [name for name in names if name not in known]
+    if wrong or not names or len(set(names)) != len(names):
+        raise UsageError(
+            f"--time_from {text} cannot be used.",
+            next_step=f"Give some of {', '.join(known)}, each once, in the order in which to try them.",
+        )
+    return tuple(TimeSource(name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipReader:
+    """Reads clips of one folder.
+
+    `folder_as_typed` is how the user named it, `folder` its absolute path. `now` is the time
+    after which a start time is taken for a wrong clock. Nothing here writes.
+    """
+
+    pattern: PathPattern
+    folder_as_typed: str
+    folder: str
+    options: str
+    """The options that decide how paths are read, as a text; see `fingerprint`."""
+    now: datetime
+    time_from: Sequence[TimeSource] = DEFAULT_TIME_FROM
+    send_unreadable: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the same file might be read differently."""
+        text = json.dumps([self.options, [source.value for source in self.time_from], self.send_unreadable])
+        return hashlib.sha1(text.encode("utf-8", "backslashreplace"), usedforsecurity=False).hexdigest()[:12]
+
+    def read_path(self, file: FoundFile) -> PathReading | Rejected:
+        """What the path alone says. Fast; opens nothing."""
+        reading = self.pattern.read(self.folder_as_typed, self.folder, file.relative_path)
+        if isinstance(reading, Unread):
+            return _rejected(file, reading.reason, reading.detail)
+        return reading
+
+    def read_clip(self, file: FoundFile, reading: PathReading) -> Clip | Rejected:
+        """Open the container and put both together. Takes a bounded time."""
+        facts = probe(file.path)
+        if facts.problem is not None and not self.send_unreadable:
+            return _rejected(file, Reason.UNREADABLE_VIDEO, facts.problem)
+        found = self._start(file, reading, facts)
+        if found is None:
+            return _rejected(
+                file, Reason.NO_TIME,
+                "neither " + " nor ".join(_WHERE[source] for source in self.time_from) + " tells when it starts",
+            )  # fmt: skip
+        starts_at, source = found
+        return Clip(
+            file=file,
+            camera_name=reading.camera_name,
+            starts_at=starts_at,
+            time_source=source,
+            duration_s=facts.duration_s,
+            video_codec=facts.video_codec,
+            lat=reading.lat,
+            lng=reading.lng,
+            warnings=(*reading.warnings, *self._warnings(starts_at, source, facts)),
+        )
+
+    def _start(
+        self, file: FoundFile, reading: PathReading, facts: ContainerFacts
+    ) -> tuple[datetime, TimeSource] | None:
+        for source in self.time_from:
+            moment: datetime | None
+            if source is TimeSource.REGEX:
+                moment = reading.starts_at
+            elif source is TimeSource.CONTAINER:
+                moment = facts.created_at
+            else:
+                # A recorder writes last when the clip ends.
+                moment = datetime.fromtimestamp(file.mtime_ns // 10**6 / 1000, UTC)
+                moment -= timedelta(seconds=facts.duration_s or 0)
+            if moment is not None:
+                return moment, source
+        return None
+
+    def _warnings(self, starts_at: datetime, source: TimeSource, facts: ContainerFacts) -> Iterator[str]:
+        if facts.problem is not None:
+            yield f"it cannot be opened, and is sent all the same: {facts.problem}"
+        if facts.video_codec not in (None, "h264"):
+            yield f"its video is {facts.video_codec}, not H.264: Camio may not be able to read it"
+        if starts_at < EARLIEST_PLAUSIBLE:
+            yield f"it starts in {starts_at.year}: was the recorder's clock set?"
+        elif starts_at > self.now + timedelta(days=1):
+            yield f"it starts in the future ({starts_at:%Y-%m-%d %H:%M} UTC): was the recorder's clock right?"
+        created_at = facts.created_at
+        if source is TimeSource.REGEX and created_at and abs(created_at - starts_at) > LARGEST_DISAGREEMENT:
+            yield (
+                f"its name says {starts_at:%Y-%m-%d %H:%M}, the video itself {created_at:%Y-%m-%d %H:%M} (UTC):"
+                " is --timezone right?"
+            )
+
+
+_WHERE = {
+    TimeSource.REGEX: "its name",
+    TimeSource.CONTAINER: "the video itself",
+    TimeSource.MTIME: "the time it was last written",
+}
+
+
+def read_ahead(
+    reader: ClipReader, readings: Iterable[tuple[T, FoundFile, PathReading]]
+) -> Iterator[tuple[T, Clip | Rejected]]:
+    """Read the containers of many files, some at a time, and yield the results in the order given.
+
+    `T` is whatever the caller wants to find beside each result.
+    """
+    waiting: deque[tuple[T, Future[Clip | Rejected]]] = deque()
+    stop = threading.Event()
+
+    def read(file: FoundFile, reading: PathReading) -> Clip | Rejected:
+        # After an interruption what is still queued must not be read.
+        return _rejected(file, Reason.READ_ERROR, "stopped") if stop.is_set() else reader.read_clip(file, reading)
+
+    with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe") as pool:
+        try:
+            for beside, file, reading in readings:
+                waiting.append((beside, pool.submit(read, file, reading)))
+                while waiting and (len(waiting) >= AHEAD or waiting[0][1].done()):
+                    first, result = waiting.popleft()
+                    yield first, result.result()
+            while waiting:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        finally:
+            stop.set()
+
+
+def _rejected(file: FoundFile, reason: Reason, detail: str) -> Rejected:
+    return Rejected(file.path, file.relative_path, reason, detail, file.size_bytes, file.mtime_ns)

@@ -1,0 +1,114 @@
+"""When to try again: back-off with jitter, the pause of a whole queue, and the number of uploads at once.
+
+Nothing here sleeps or reads a clock by itself: callers pass monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+LONGEST_WAIT_S = 300.0
+"""No single wait is longer, whatever `Retry-After` says: a server's mistake must not end a night."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Exponential back-off with jitter: `first_s`, doubled with each failure, up to `longest_s`.
+
+    Each wait is drawn from the upper half of its step, so that many stations do not return at once.
+    """
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+    rng: random.Random = field(default_factory=random.Random)
+    failures: int = 0
+
+    def next_wait_s(self, asked_for_s: float | None = None) -> float:
+        """How long to wait after one more failure; at least `asked_for_s`, capped at LONGEST_WAIT_S."""
+        step_s = min(self.longest_s, self.first_s * 2.0 ** min(self.failures, 30))
+        self.failures += 1
+        wait_s = step_s * (0.5 + 0.5 * self.rng.random())
+        return min(LONGEST_WAIT_S, max(wait_s, asked_for_s or 0.0))
+
+    def reset(self) -> None:
+        """After a success."""
+        self.failures = 0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Pauses all sending while the service as a whole does not take anything.
+
+    It opens at once when nobody answers or the service says it is busy, and after
+    `trouble_limit` failed answers in a row. While it is open nothing is sent until
+    `open_until`; then one clip goes as a trial, and its outcome closes or reopens it.
+    """
+
+    backoff: Backoff = field(default_factory=Backoff)
+    trouble_limit: int = 5
+    open_until: float | None = None
+    opened_at: float | None = None
+    trouble_in_a_row: int = 0
+
+    def on_success(self) -> None:
+        self.open_until = self.opened_at = None
+        self.trouble_in_a_row = 0
+        self.backoff.reset()
+
+    def on_pause(self, now: float, asked_for_s: float | None = None) -> float:
+        """Open (or reopen) and return the wait in seconds."""
+        if self.opened_at is None:
+            self.opened_at = now
+        elif self.open_until is not None and now < self.open_until:
+            # A second upload that was in flight reports the same outage: one failure, not two.
+            if asked_for_s:
+                self.open_until = max(self.open_until, now + min(asked_for_s, LONGEST_WAIT_S))
+            return self.open_until - now
+        wait_s = self.backoff.next_wait_s(asked_for_s)
+        self.open_until = now + wait_s
+        return wait_s
+
+    def on_trouble(self, now: float) -> bool:
+        """Count a failed answer; True when there were so many in a row that the breaker opened."""
+        self.trouble_in_a_row += 1
+        if self.trouble_in_a_row < self.trouble_limit:
+            return False
+        self.on_pause(now)
+        return True
+
+    def is_closed(self) -> bool:
+        return self.open_until is None
+
+    def allows_trial(self, now: float) -> bool:
+        """Whether the wait is over, so that one clip may be tried."""
+        return self.open_until is not None and now >= self.open_until
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """How many uploads run at once.
+
+    `fixed` when the user says so. Otherwise it starts at 2, grows by one after as many accepted
+    clips in a row as the limit is wide, and halves when the service says it is busy.
+    """
+
+    fixed: int | None = None
+    most: int = 8
+    limit: int = 2
+    clean_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        if self.fixed is not None:
+            self.limit = self.most = self.fixed
+
+    def on_accepted(self) -> None:
+        self.clean_in_a_row += 1
+        if self.clean_in_a_row >= 2 * self.limit and self.limit < self.most:
+            self.limit += 1
+            self.clean_in_a_row = 0
+
+    def on_busy(self) -> None:
+        self.clean_in_a_row = 0
+        if self.fixed is None:
+            self.limit = max(1, self.limit // 2)

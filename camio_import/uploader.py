@@ -1,0 +1,317 @@
+"""The engine: one import from the first look at the folder to the summary.
+
+take back what a killed run left half done; register the shards that are due
+scan: walk, compare with the ledger, read paths and containers
+hash what may be a duplicate; ask for a job; give each file its place in a shard
+send (see `sending.py`), registering each shard when its last file has its outcome
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TypeVar
+
+from camio_import import __version__
+from camio_import.content import sha1_of
+from camio_import.errors import (
+    CamioImportError,
+    CredentialsRefused,
+    ExitCode,
+    FileChanged,
+    FileProblem,
+    FileVanished,
+    LedgerUnusable,
+    LedgerWriteFailed,
+    Refused,
+    RetryLater,
+    Unreachable,
+)
+from camio_import.hooks import CheckedHook
+from camio_import.model import Camera, JobPlan, JobRequest, Reason, Summary
+from camio_import.progress import (
+    Connected,
+    FileDuplicate,
+    FileSkipped,
+    Hashing,
+    HookSilent,
+    JobCreated,
+    Planned,
+    Reporter,
+    RunFinished,
+    RunStarted,
+    Waiting,
+    Warned,
+)
+from camio_import.reading import ClipReader
+from camio_import.retry import Backoff, Concurrency
+from camio_import.scan import Scanner, ScanResult
+from camio_import.sending import SILENT_HOOK_S, TICK_S, Patience, Sending
+from camio_import.state import Ledger
+from camio_import.walker import Walker, why_unreadable
+from camio_import.workers import CallTask, Crew, StopRequest, Task, wait_for
+
+log = logging.getLogger("camio_import")
+
+START_PATIENCE_S = 8.0
+"""How long a service that does not answer at the start is tried, when the user did not say."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How one import is run.
+
+    `workers` None adapts between 1 and 8; `patience_s` None gives up soon at the start, and never
+    once clips are moving. With `plan_only`, everything up to the plan is done and nothing is sent.
+    """
+
+    destination: str
+    workers: int | None = None
+    patience_s: float | None = None
+    retry_failed: bool = False
+    plan_only: bool = False
+
+
+@dataclass(slots=True)
+class Importer:
+    """One import. All its parts are given to it; it owns none of them but what it starts itself."""
+
+    ledger: Ledger
+    hook: CheckedHook | None
+    walker: Walker
+    reader: ClipReader
+    options: ImportOptions
+    reporter: Reporter
+    stop: StopRequest = field(default_factory=StopRequest)
+    clock: Callable[[], float] = time.monotonic
+    backoff: Callable[[], Backoff] = Backoff
+    _scanned: ScanResult = field(default_factory=ScanResult)
+    _sending: Sending | None = None
+    _started_at: float = 0.0
+
+    def run(self) -> Summary:
+        """Import the folder and say how it ended. Does not raise what only ends the run early:
+        that is in the summary, with the counts."""
+        self._started_at = self.clock()
+        self.reporter.handle(RunStarted(self.walker.root, self.options.destination, str(self.ledger.path)))
+        for warning in self.ledger.warnings:
+            self.reporter.handle(Warned(warning))
+        run = self.ledger.start_run(self.walker.root, __version__)
+        ended_by: CamioImportError | None = None
+        try:
+            self._steps()
+        except (LedgerUnusable, LedgerWriteFailed):
+            raise  # the counts are in the ledger, which cannot be read or written
+        except CamioImportError as error:
+            log.debug("the run was ended by", exc_info=True)
+            ended_by = error
+        summary = self._summary(ended_by)
+        self.ledger.finish_run(run, _as_json(summary))
+        self.reporter.handle(RunFinished(summary))
+        return summary
+
+    def _steps(self) -> None:
+        hook = self.hook
+        if hook is not None and not self.options.plan_only:
+            self._sending = self._new_sending(hook)
+            if hook.registers_shards and self.ledger.due_shards():
+                self._connect(hook)
+                self._sending.register_due_shards()
+        self._scan()
+        self._hash_first(everything=hook is not None and hook.needs_all_hashes and not self.options.plan_only)
+        files, size_bytes = self.ledger.to_do_size()
+        self.reporter.handle(Planned(self._scanned.found, files, size_bytes))
+        if not files or hook is None or self._sending is None:
+            return
+        self._connect(hook)
+        names = self.ledger.to_do_cameras()
+        cameras = self._patiently(lambda: self._in_thread("register_cameras", lambda: hook.register_cameras(names)))
+        self.reporter.handle(Connected(names))
+        if hook.has_jobs:
+            self._create_job(hook, cameras)
+        self._sending.send_all(cameras)
+
+    def _new_sending(self, hook: CheckedHook) -> Sending:
+        if hook.thread_safe:
+            concurrency = Concurrency(fixed=self.options.workers)
+        else:
+            concurrency = Concurrency(fixed=1)
+        return Sending(
+            self.ledger, hook, root=self.walker.root, reporter=self.reporter, stop=self.stop,
+            concurrency=concurrency, patience=Patience(self.options.patience_s),
+            backoff=self.backoff, clock=self.clock,
+        )  # fmt: skip
+
+    # --- scan and plan ---------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        scanner = Scanner(
+            self.ledger, self.walker, self.reader, reporter=self.reporter,
+            on_first_new=self._connect_early, retry_failed=self.options.retry_failed,
+            check_cancelled=self.stop.check,
+        )  # fmt: skip
+        self._scanned = scanner.result
+        scanner.run()
+
+    def _connect_early(self) -> None:
+        """A wrong address should be known now, and not after an hour of scanning."""
+        if self.hook is not None and not self.options.plan_only:
+            self._connect(self.hook)
+
+    def _hash_first(self, *, everything: bool) -> None:
+        """Find the duplicates, so that the job's count is right. Only files of one camera and one
+        size can be duplicates of each other; the others are hashed while they are sent."""
+        self.ledger.mark_known_duplicates()
+        for recorded in self.ledger.to_hash_first(everything=everything):
+            file = recorded.clip.file
+            done = 0
+
+            def count(read_bytes: int) -> None:
+                nonlocal done
+                done += read_bytes
+                self.reporter.handle(Hashing(file.path, done, file.size_bytes))  # noqa: B023
+
+            try:
+                hashed = sha1_of(file, progress=count, cancelled=self.stop.is_set)
+            except FileChanged:
+                continue  # hashed again, as it is then, when its turn to be sent comes
+            except FileProblem as error:
+                cause = error.__cause__
+                reason = why_unreadable(cause)[0] if isinstance(cause, OSError) else Reason.READ_ERROR
+                reason = Reason.VANISHED if isinstance(error, FileVanished) else reason
+                self.ledger.skip(recorded.file_id, reason, str(error))
+                self.reporter.handle(FileSkipped(file.path, reason, str(error)))
+                continue
+            if self.ledger.set_hash(recorded.file_id, hashed.sha1, hashed.sample) is not None:
+                self.reporter.handle(FileDuplicate(file.path, file.size_bytes))
+        self.stop.check()
+
+    def _create_job(self, hook: CheckedHook, cameras: Mapping[str, Camera]) -> None:
+        outline = self.ledger.job_outline()
+        if outline is None:
+            return  # everything left to send has its job from an earlier run
+        request = JobRequest(
+            cameras=tuple(cameras[name] for name in outline.camera_names),
+            item_count=outline.item_count,
+            earliest=outline.earliest,
+            latest=outline.latest,
+            clips=self.ledger.clips_for_job,
+        )
+        if hook.needs_all_hashes:
+            # Such a hook names its files by hash, so it has to see them all before the call returns.
+            clips = tuple(self.ledger.clips_for_job())
+            request = JobRequest(request.cameras, request.item_count, request.earliest, request.latest,
+                                 lambda: iter(clips))  # fmt: skip
+        job, plan = self._patiently(lambda: self._ask_for_job(hook, request))
+        self.ledger.assign(job, plan)
+        self.reporter.handle(JobCreated(plan.job_id, outline.item_count, len(plan.shards)))
+
+    def _ask_for_job(self, hook: CheckedHook, request: JobRequest) -> tuple[int, JobPlan]:
+        job = self.ledger.begin_job(request.item_count)
+        try:
+            return job, self._in_thread("create_job", lambda: hook.create_job(request))
+        except Unreachable as error:
+            if not error.may_have_arrived:
+                self.ledger.abandon_job(job)
+            raise
+        except (RetryLater, Refused, CredentialsRefused):
+            self.ledger.abandon_job(job)
+            raise
+
+    def _connect(self, hook: CheckedHook) -> None:
+        self._patiently(lambda: self._in_thread("connect", hook.connect))
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until the service takes it, within the patience; a stop request ends the wait."""
+        limit_s = START_PATIENCE_S if self.options.patience_s is None else self.options.patience_s
+        started_at = self.clock()
+        backoff = self.backoff()
+        while True:
+            self.stop.check()
+            try:
+                return call()
+            except (Unreachable, RetryLater) as error:
+                asked_for_s = error.retry_after_s if isinstance(error, RetryLater) else None
+                wait_s = backoff.next_wait_s(asked_for_s)
+                # A service that says when to come back is there, and busy: that is worth waiting for.
+                is_worth_it = asked_for_s is not None and self.options.patience_s is None
+                if self.clock() - started_at + wait_s > limit_s and not is_worth_it:
+                    raise
+                self.reporter.handle(Waiting(str(error), wait_s))
+                self.stop.sleep(wait_s)
+
+    def _in_thread(self, what: str, call: Callable[[], T]) -> T:
+        """Call in a thread, so that a hook that hangs can be told of, and left."""
+        done: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        crew = Crew("call", done)
+        task = CallTask(call)
+        crew.start(task)
+        crew.dismiss()
+        started_at = said_at = self.clock()
+        while not wait_for(done, TICK_S):
+            self.stop.check()
+            now = self.clock()
+            if now - said_at > SILENT_HOOK_S:
+                said_at = now
+                self.reporter.handle(HookSilent(what, now - started_at))
+        if task.error is not None:
+            raise task.error
+        result: T = task.result
+        return result
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _summary(self, ended_by: CamioImportError | None) -> Summary:
+        scanned, states = self._scanned, self.ledger.to_do_counts()
+        skipped, failed = Counter(scanned.skipped), Counter(scanned.failed)
+        for (state, reason), files in states.items():
+            if state == "skipped":
+                skipped[reason or Reason.READ_ERROR] += files
+            elif state == "failed":
+                failed[reason or Reason.REFUSED] += files
+        pending = sum(states[state, None] for state in ("found", "assigned", "uploading"))
+        sending = self._sending
+        summary = Summary(
+            found=scanned.found,
+            uploaded=states["uploaded", None],
+            already_uploaded=scanned.already_uploaded,
+            duplicate=scanned.duplicate + states["duplicate", None],
+            skipped=dict(skipped),
+            failed=dict(failed),
+            pending=pending,
+            uploaded_bytes=sending.accepted_bytes if sending else 0,
+            pending_bytes=self.ledger.to_do_size()[1],
+            seconds=self.clock() - self._started_at,
+            job_ids=tuple(self.ledger.to_do_job_ids()),
+            shards_open=self.ledger.shards_open(),
+            orphaned_jobs=self.ledger.orphaned_jobs(),
+            with_warnings=scanned.with_warnings,
+            ignored=dict(self.walker.ignored),
+            stopped_because="" if ended_by is None else str(ended_by),
+            next_step="" if ended_by is None else ended_by.next_step,
+        )
+        return _with_exit_code(summary, ended_by, plan_only=self.options.plan_only)
+
+
+def _with_exit_code(summary: Summary, ended_by: CamioImportError | None, *, plan_only: bool) -> Summary:
+    if ended_by is not None:
+        code = ended_by.exit_code
+    elif summary.accounted_for != summary.found:
+        code = ExitCode.UNEXPECTED
+    elif summary.skipped or summary.failed or (summary.pending and not plan_only) or summary.shards_open:
+        code = ExitCode.INCOMPLETE
+    else:
+        code = ExitCode.OK
+    return replace(summary, exit_code=int(code))
+
+
+def _as_json(summary: Summary) -> dict[str, object]:
+    return asdict(summary)

@@ -1,0 +1,142 @@
+"""Walks a folder: found files and rejections, streaming, in a stable order."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from camio_import.model import FoundFile, Reason, Rejected
+
+MACOS_SIDE_FILE = "._*"
+"""How the files that macOS leaves beside each file on a FAT or exFAT drive are counted."""
+
+
+LINK_TO_FOLDER_READ_BEFORE = "link to a folder read before"
+
+
+class Walker:
+    """Finds the video files below one folder.
+
+    Iterating yields a `FoundFile` for each regular file with a wanted extension (in any case),
+    and a `Rejected` for what looks like one and is not, and for each folder that cannot be read.
+    The files of one folder come together, in the order of the bytes of their names, before those
+    of its subfolders; so the order is the same in every run, and the memory needed is one
+    folder's names. Links to files are followed; linked folders are followed once.
+
+    Attributes:
+        ignored: files left alone because of their extension, counted by extension.
+        unreadable: the folders that could not be read.
+        folders_read: how many folders have been read so far.
+    """
+
+    def __init__(self, root: str, extensions: Sequence[str] = ("mp4",)) -> None:
+        self.root = os.path.abspath(root)  # noqa: PTH100  (Path would lose a trailing "..", and bytes)
+        self._suffixes = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+        self.ignored: Counter[str] = Counter()
+        self.unreadable: list[str] = []
+        self.folders_read = 0
+        self._visited: set[tuple[int, int]] = set()
+
+    def wants(self, name: str) -> bool:
+        """Whether a file of this name would be taken for a video."""
+        return name.lower().endswith(self._suffixes) and not name.startswith("._")
+
+    def __iter__(self) -> Iterator[FoundFile | Rejected]:
+        waiting = [(self.root, "")]
+        while waiting:
+            path, relative_path = waiting.pop()
+            try:
+                names, subfolders = self._read_folder(path)
+            except OSError as error:
+                self.unreadable.append(path)
+                yield _rejected_folder(path, relative_path, error)
+                continue
+            for name in names:
+                yield _look_at(os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
+            waiting.extend(
+                (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
+                for name in reversed(subfolders)
+            )
+
+    def _read_folder(self, path: str) -> tuple[list[str], list[str]]:
+        """The wanted file names and the subfolder names, each sorted; nothing for a folder seen before."""
+        status = os.stat(path)  # noqa: PTH116
+        # Windows may report 0 for the inode of a network folder: then links are not told apart.
+        if status.st_ino:
+            identity = (status.st_dev, status.st_ino)
+            if identity in self._visited:
+                self.ignored[LINK_TO_FOLDER_READ_BEFORE] += 1
+                return [], []
+            self._visited.add(identity)
+        names: list[str] = []
+        subfolders: list[str] = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if _is_folder(entry):
+                    subfolders.append(entry.name)
+                elif self.wants(entry.name):
+                    names.append(entry.name)
+                else:
+                    self._ignore(entry.name)
+        names.sort(key=os.fsencode)
+        subfolders.sort(key=os.fsencode)
+        self.folders_read += 1
+        return names, subfolders
+
+    def _ignore(self, name: str) -> None:
+        if name.startswith("._") and name.lower().endswith(self._suffixes):
+            self.ignored[MACOS_SIDE_FILE] += 1
+        else:
+            self.ignored[PurePath(name).suffix.lower()] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that cannot be followed: reported as a file, if its name says video
+        return False
+
+
+def _join(relative_folder: str, name: str) -> str:
+    return f"{relative_folder}/{name}" if relative_folder else name
+
+
+def _look_at(path: str, relative_path: str) -> FoundFile | Rejected:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        reason, detail = why_unreadable(error)
+        return Rejected(path, relative_path, reason, detail)
+    if not stat.S_ISREG(status.st_mode):
+        return Rejected(path, relative_path, Reason.NOT_A_FILE, f"it is a {_kind(status.st_mode)}")
+    if status.st_size == 0:
+        return Rejected(path, relative_path, Reason.EMPTY, "it has no content (0 bytes)", 0, status.st_mtime_ns)
+    return FoundFile(path, relative_path, status.st_size, status.st_mtime_ns)
+
+
+def why_unreadable(error: OSError) -> tuple[Reason, str]:
+    """The reason, and the system's own words, for a file or folder that could not be read."""
+    words = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        return Reason.NO_PERMISSION, words
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Reason.VANISHED, "it was removed, or it is a link that leads nowhere"
+    return Reason.READ_ERROR, words
+
+
+def _rejected_folder(path: str, relative_path: str, error: OSError) -> Rejected:
+    reason, detail = why_unreadable(error)
+    return Rejected(path, relative_path, reason, f"the folder cannot be read: {detail}", is_folder=True)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    return "device"

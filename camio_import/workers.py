@@ -1,0 +1,118 @@
+"""Threads that carry out one task at a time and hand it back when it is done."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from camio_import.errors import Cancelled, ExitCode
+
+
+class Task(Protocol):
+    """Something to do in a thread. What `run` raises is kept in `error`."""
+
+    error: BaseException | None
+
+    def run(self) -> None: ...
+
+
+@dataclass(slots=True)
+class CallTask:
+    """Any function without arguments."""
+
+    function: Callable[[], Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        self.result = self.function()
+
+
+@dataclass(slots=True)
+class Crew:
+    """Up to as many daemon threads as there are tasks at once; started when first needed.
+
+    Daemon threads, because a hook that hangs must not keep the program from ending.
+    Finished tasks are put into `done`.
+    """
+
+    name: str
+    done: queue.SimpleQueue[Task]
+    _waiting: queue.SimpleQueue[Task | None] = field(default_factory=queue.SimpleQueue)
+    _threads: int = 0
+    _busy: int = 0
+
+    def start(self, task: Task) -> None:
+        """Begin the task now. Called by the one thread that also calls `finished`."""
+        self._busy += 1
+        if self._busy > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"{self.name}-{self._threads}", daemon=True).start()
+        self._waiting.put(task)
+
+    def finished(self) -> None:
+        """The thread that owns the crew has taken one of its tasks out of `done`."""
+        self._busy -= 1
+
+    def dismiss(self) -> None:
+        """Let the threads end when their present task does."""
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            try:
+                task.run()
+            # Kept, not swallowed: the thread that owns the crew decides what it means.
+            except BaseException as error:  # noqa: BLE001
+                task.error = error
+            self.done.put(task)
+
+
+def wait_for(done: queue.SimpleQueue[Task], timeout_s: float, *, most: int = 256) -> list[Task]:
+    """The finished tasks, waiting up to `timeout_s` for the first one."""
+    tasks: list[Task] = []
+    try:
+        tasks.append(done.get(timeout=max(0.001, timeout_s)))
+        while len(tasks) < most:
+            tasks.append(done.get_nowait())
+    except queue.Empty:
+        pass
+    return tasks
+
+
+class StopRequest:
+    """Set by the first Ctrl-C or termination signal; everything that waits looks at it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.exit_code: ExitCode | None = None
+
+    def ask(self, exit_code: ExitCode) -> None:
+        """Safe to call from a signal handler."""
+        self.exit_code = exit_code
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the user has asked to stop."""
+        if self.is_set():
+            raise Cancelled(
+                "Stopped on request.",
+                next_step="Run the same command again to carry on.",
+                exit_code=self.exit_code or ExitCode.INTERRUPTED,
+            )
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises `Cancelled` at once when asked to stop."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            # In short pieces: on Windows a long wait would not let the signal handler run.
+            self._event.wait(min(left, 0.2))
+            self.check()
