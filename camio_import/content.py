@@ -410,7 +410,7 @@ def is_complete(path: str, *, deadline_s: float = 5.0) -> bool:
     True for a container other than mp4 and mov, where this cannot be told. Raises as `probe` does.
     """
     with _Opened(path) as opened:
-        if opened.size_bytes == 0:
+        if opened.size_bytes < 8:  # too short for the first header of any container
             return False
         view = _BoundedView(opened, time.monotonic() + deadline_s, time.monotonic)
         problem = _read_layout(view, opened.size_bytes).problem
@@ -668,7 +668,7 @@ def _too_slow(deadline_s: float) -> str:
 def _changed(path: str, detail: str) -> FileChanged:
     return FileChanged(
         f"{_shown(path)} has changed since it was found: {detail}",
-        next_step="It is taken anew in the next run, once nothing writes to it any more.",
+        next_step="It is taken anew once nothing writes to it any more.",
     )
 
 

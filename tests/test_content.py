@@ -18,23 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import requests
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
-from camio_import.content import (
-    SAMPLE_WINDOW_BYTES,
-    Box,
-    is_complete,
-    open_body,
-    probe,
-    sample_digest,
-    sha1_of,
-    walk_boxes,
-)
-from camio_import.errors import Cancelled, FileChanged, FileProblem, FileUnreadable, FileVanished
-from camio_import.model import ContainerFacts, FoundFile
 from clips import (
     Video,
     audio_only_bytes,
@@ -49,6 +35,21 @@ from clips import (
     truncate_mdat,
     with_free_box,
 )
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from camio_import.content import (
+    SAMPLE_WINDOW_BYTES,
+    Box,
+    is_complete,
+    open_body,
+    probe,
+    sample_digest,
+    sha1_of,
+    walk_boxes,
+)
+from camio_import.errors import Cancelled, FileChanged, FileProblem, FileUnreadable, FileVanished
+from camio_import.model import ContainerFacts, FoundFile
 
 MIB = 1 << 20
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX files")
@@ -338,7 +339,7 @@ def test_a_drive_that_fails_midway(
             reads += 1
             if reads >= fails_at:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return super().read(size)  # type: ignore[return-value]
+            return super().read(size)
 
     monkeypatch.setattr(io, "FileIO", Failing)
     try:
@@ -437,10 +438,10 @@ def test_sending_stops_when_asked(three_mib: FoundFile) -> None:
 
 
 @needs_posix
-def test_a_body_of_3_gb_needs_no_memory(tmp_path: Path) -> None:
+def test_a_large_body_needs_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"")
-    size_bytes = 3_000_000_001
+    size_bytes = 500_000_001
     os.truncate(path, size_bytes)
     tracemalloc.start()
     try:
@@ -479,7 +480,9 @@ def probe_bytes(path: Path, content: bytes) -> ContainerFacts:
 def test_whole_videos(tmp_path: Path, video: Video) -> None:
     path = tmp_path / f"a{video.suffix}"
     facts = probe_bytes(path, video.content())
-    assert facts == ContainerFacts(None, pytest.approx(video.seconds), video.codec, None)
+    # MPEG-TS does not say how long the last picture is shown.
+    margin_s = 1 / 5 if video.suffix == ".ts" else 1e-6
+    assert facts == ContainerFacts(None, pytest.approx(video.seconds, abs=margin_s), video.codec, None)
     assert is_complete(str(path))
 
 
@@ -506,6 +509,18 @@ def test_tags_that_are_not_utf8_are_no_problem(tmp_path: Path, suffix: str, tag:
     content = Video(suffix=suffix).content()
     assert tag in content
     assert probe_bytes(tmp_path / "a", content.replace(tag, b"\xff\xfe\xfd\xfc")).problem is None
+
+
+def test_pyav_without_the_argument_for_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV 19 has removed it: as the versions before do with one they do not know, it raises TypeError."""
+    original = av.open
+
+    def without_it(file: Any, mode: str, *, container_options: dict[str, str]) -> Any:
+        return original(file, mode, container_options=container_options)
+
+    monkeypatch.setattr(av, "open", without_it)
+    facts = probe_bytes(tmp_path / "a.mp4", tiny_clip_bytes())
+    assert (facts.problem, facts.video_codec) == (None, "h264")
 
 
 @pytest.mark.parametrize(
@@ -538,7 +553,6 @@ def test_pictures_with_a_64_bit_size(tmp_path: Path) -> None:
         "mdat",
         "moov",
     ]
-    assert "1,001 bytes, only 1,000" not in str(probe_bytes(tmp_path / "a.mp4", content[: end - 1]).problem)
     assert f"{end - start:,} bytes, only {end - start - 1:,}" in str(
         probe_bytes(tmp_path / "a.mp4", content[: end - 1]).problem
     )
@@ -658,19 +672,23 @@ def test_a_recording_that_ended_as_soon_as_it_began(tmp_path: Path) -> None:
 LAYOUTS = {
     "plain": Video(),
     "faststart": Video(faststart=True),
-    "with sound and padding": Video(number=3, faststart=True),
+    "with padding behind": Video(number=3, faststart=True),
     "fragmented": Video(fragmented=True, seconds=3),
 }
 
 
 def whole_until(video: Video) -> set[int]:
-    """The lengths at which a cut cannot be seen, or does not matter: behind the last whole picture."""
+    """The lengths at which a cut cannot be seen, or does not matter: behind the last whole picture.
+
+    Between two fragments it cannot be seen, nor behind the first bytes of the next one's header
+    as long as they are zeros, as padding is.
+    """
     clip = video.content()
-    last_end = max(end for kind, _, end in boxes(clip) if kind in ("moov", "mdat"))
+    ends = [end for kind, _, end in boxes(clip) if kind in ("moov", "mdat")]
     if not video.fragmented:
-        return set(range(last_end, len(clip) + 1))
-    ends = {end for kind, _, end in boxes(clip) if kind == "mdat"}
-    return ends | {len(clip)}
+        return set(range(max(ends), len(clip) + 1))
+    zeros = {end + count for end in ends[1:] for count in range(8) if not clip[end : end + count].strip(b"\0")}
+    return zeros | {len(clip)}
 
 
 @pytest.mark.parametrize("video", LAYOUTS.values(), ids=LAYOUTS)
@@ -678,9 +696,10 @@ def test_a_cut_at_the_border_of_any_box_is_found(tmp_path: Path, video: Video) -
     clip = video.content()
     for _, start, end in boxes(clip):
         for length in {start, start + 1, start + 7, start + 8, start + 9, start + 15, end - 1, end}:
-            problem = probe_bytes(tmp_path / "a.mp4", clip[:length]).problem
-            assert (problem is None) == (length in whole_until(video)), (length, problem)
-            assert is_complete(str(tmp_path / "a.mp4")) == (problem is None) or length < 12
+            if length <= len(clip):
+                problem = probe_bytes(tmp_path / "a.mp4", clip[:length]).problem
+                assert (problem is None) == (length in whole_until(video)), (length, problem)
+                assert is_complete(str(tmp_path / "a.mp4")) == (problem is None)
 
 
 @given(video=st.sampled_from(list(LAYOUTS.values())), share=st.floats(0, 1, exclude_max=True))

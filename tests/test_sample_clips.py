@@ -6,16 +6,17 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
+from clips import boxes
 
 from camio_import import sample_clips
 from camio_import.content import probe
 from camio_import.errors import CamioImportError
 from camio_import.sample_clips import make_clip, make_demo_tree
-from clips import boxes
 
 SEED_PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
 
@@ -51,7 +52,7 @@ def test_every_picture_can_be_decoded_and_differs_from_the_one_before(tmp_path: 
         pictures = list(container.decode(video=0))
     assert [(picture.width, picture.height) for picture in pictures] == [(100, 66)] * 12
     digests = [hashlib.sha1(bytes(picture.planes[0])).digest() for picture in pictures]
-    assert all(one != other for one, other in zip(digests, digests[1:], strict=False))
+    assert all(one != other for one, other in pairwise(digests))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The command `camio-import`. The only package that reads the environment or ends the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from camio_import.errors import CamioImportError, ExitCode
+
+VERBS = ("check", "status", "why", "hooks", "box", "demo")
+"""First arguments that are not a folder. Each has its module in this package."""
+
+
+def run() -> None:
+    """The console command: runs `main` and ends the process with its status."""
+    status = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # whoever read our output has gone; that is not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out one command line and return its exit status. Shows messages, never tracebacks."""
+    _make_output_safe()
+    verb = arguments[0] if arguments and arguments[0] in VERBS else "import"
+    rest = list(arguments[1:] if verb != "import" else arguments)
+    try:
+        module = import_module(f"camio_import.cli.{verb}_command")
+        return int(module.main(rest))
+    except CamioImportError as error:
+        show_error(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        return int(ExitCode.OK)
+    # The last line of defence: whatever it is, the user gets a sentence and we get the details.
+    except Exception as error:  # noqa: BLE001
+        return _show_defect(error)
+
+
+def show_error(error: CamioImportError) -> None:
+    """The message and the next step, on the error output."""
+    from camio_import.display import shown
+
+    lines = [shown(line) for line in str(error).splitlines()] or ["something went wrong"]
+    print("camio-import: " + "\n".join(lines), file=sys.stderr)
+    if error.next_step:
+        print(f"  -> {shown(error.next_step)}", file=sys.stderr)
+
+
+def _show_defect(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    from camio_import import __version__
+    from camio_import.transport import SecretFilter
+
+    secrets = tuple(value for name, value in os.environ.items() if name.startswith("CAMIO_"))
+    details = SecretFilter(secrets).clean(f"camio-import {__version__}\n" + "".join(traceback.format_exception(error)))
+    where = "they could not be written down"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="camio-import-error-", suffix=".txt", delete=False) as file:
+            file.write(details)
+            where = file.name
+    except OSError:
+        pass
+    print(
+        f"camio-import: something unexpected went wrong ({type(error).__name__}). This is a defect of the program.\n"
+        "  -> What was recorded until now is safe, and the same command carries on.\n"
+        f"  -> The details, to send to whoever maintains it: {where}",
+        file=sys.stderr,
+    )
+    return int(ExitCode.UNEXPECTED)
+
+
+def _make_output_safe() -> None:
+    """A character that the terminal cannot show must not end an import."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

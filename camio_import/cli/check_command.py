@@ -1,0 +1,294 @@
+"""`camio-import check`: what an import would read and send. Nothing is sent, nothing is kept."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from camio_import.cli.options import (
+    Parser,
+    add_output_options,
+    add_reading_options,
+    extensions_from,
+    folder_from,
+    is_terminal,
+    reader_from,
+    zone_from,
+)
+from camio_import.display import count, duration, moment, shortened, shown, size, table
+from camio_import.errors import ExitCode
+from camio_import.model import FoundFile
+
+DESCRIPTION = """\
+Looks at the videos below a folder and says what an import would make of them: cameras,
+times, files that cannot be used and why, copies, and times that look wrong. Nothing is
+sent or written. Without --regex it proposes patterns that fit the names it finds."""
+
+EXAMPLES = """\
+examples:
+  camio-import check ~/videos
+  camio-import check --regex ".*/(?P<camera>\\w+?)\\-(?P<epoch>\\d+)\\.mp4" ~/videos"""
+
+SAMPLE_FILES = 2000
+LISTED = 10
+"""So many files are named under each heading, unless --all is given."""
+LONG_GAP = timedelta(days=30)
+STEP_BACK = timedelta(hours=1)
+
+
+def parser() -> Parser:
+    parser = Parser(
+        prog="camio-import check", usage="camio-import check [options] DIR", description=DESCRIPTION, epilog=EXAMPLES
+    )
+    parser.add_argument("folder", metavar="DIR", nargs="?", help="the folder with the videos")
+    add_reading_options(parser)
+    parser.add_argument("--all", action="store_true", help=f"name every file, not only {LISTED} under each heading")
+    add_output_options(parser)
+    parser.set_defaults(regex=None)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when every file could be sent as it is, 3 when something needs a look."""
+    options = parser().parse_strictly(arguments)
+    folder = folder_from(options.folder)
+    if options.regex is None:
+        return _propose(options, folder)
+    return _check(options, folder)
+
+
+# --- proposing patterns -----------------------------------------------------------------------
+
+
+def _propose(options: argparse.Namespace, folder: Path) -> int:
+    from camio_import.patterns import propose
+    from camio_import.walker import Walker
+
+    walker = Walker(str(folder), extensions_from(options))
+    names = [item.relative_path for item in _first_files(walker)]
+    if not names:
+        print(f"There are no videos below {shown(str(folder))} ({_endings(options)}).")
+        if walker.ignored:
+            endings = ", ".join(
+                f"{files:,} {shown(ending or 'without ending')}" for ending, files in walker.ignored.most_common(5)
+            )
+            print(f"There are other files: {endings}. Their ending can be given with --ext.")
+        return int(ExitCode.INCOMPLETE)
+    proposals = propose(names, str(folder), walker.root, zone=zone_from(options.timezone), now=datetime.now(UTC))
+    print(f"Looked at the names of {count(len(names), 'video')}, such as {shown(shortened(names[0], 50))}.")
+    if not proposals:
+        print(
+            "\nNo pattern was found in them. Somebody who knows regular expressions can write one:\n"
+            "it has to match the whole path and to have a group (?P<camera>…); see docs/regex.md."
+        )
+        return int(ExitCode.INCOMPLETE)
+    print("\nThese patterns fit; the first one fits best. Check what it reads, then use it:")
+    for number, proposal in enumerate(proposals, start=1):
+        print(f'\n{number}.  --regex "{proposal.pattern}"')
+        print(f"    {shown(proposal.explanation)} Fits {proposal.matched:,} of {proposal.total:,}.")
+        rows = [
+            (shown(shortened(path, 36)), shown(reading.camera_name), moment(reading.starts_at) or "(not in the name)")
+            for path, reading in proposal.examples[:3]
+        ]
+        print(_indented(table(rows, header=("FILE", "CAMERA", "START (UTC)"))))
+    best = proposals[0].pattern
+    print(f'\nNext:\n  -> camio-import check --regex "{best}" {shlex.quote(str(folder))}')
+    return int(ExitCode.OK)
+
+
+def _first_files(walker: object) -> Iterator[FoundFile]:
+    found = 0
+    for item in walker:  # type: ignore[attr-defined]
+        if isinstance(item, FoundFile):
+            yield item
+            found += 1
+            if found >= SAMPLE_FILES:
+                return
+
+
+def _endings(options: argparse.Namespace) -> str:
+    return ", ".join("." + extension.lstrip(".") for extension in extensions_from(options))
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def _check(options: argparse.Namespace, folder: Path) -> int:
+    """An import up to the plan, into a ledger that is thrown away, and a report of that ledger."""
+    from camio_import.cli.reporters import BarReporter
+    from camio_import.cli.stopping import stop_on_signals
+    from camio_import.ledger_report import LedgerReport
+    from camio_import.progress import NullReporter, Reporter
+    from camio_import.state import Ledger
+    from camio_import.uploader import Importer, ImportOptions
+    from camio_import.walker import Walker
+    from camio_import.workers import StopRequest
+
+    reader = reader_from(options, folder)
+    walker = Walker(str(folder), extensions_from(options))
+    show_bars = is_terminal(sys.stderr) and not options.quiet
+    reporter: Reporter = _WithoutMessages(BarReporter(sys.stderr)) if show_bars else NullReporter()
+    stop = StopRequest()
+    with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop):
+        path = Path(scratch) / "check.db"
+        with Ledger(path, destination="check") as ledger:
+            plan = ImportOptions("nowhere", plan_only=True)
+            summary = Importer(ledger, None, walker, reader, plan, reporter, stop).run()
+        reporter.close()
+        with LedgerReport(path) as report:
+            is_fine = _Report(report, listed=None if options.all else LISTED).show()
+    if reader.pattern.uses_local_time and options.timezone is None:
+        print("\nThe times in the names were taken for UTC. If they are local times, give --timezone.")
+    if walker.ignored:
+        others = ", ".join(
+            f"{files:,} {shown(ending or 'without ending')}" for ending, files in walker.ignored.most_common(5)
+        )
+        print(f"\nLeft alone, because of their ending: {others}.")
+    if summary.stopped_because:
+        print(f"\nStopped early: {shown(summary.stopped_because)} The figures above are not complete.")
+        return summary.exit_code
+    if not summary.found:
+        print(f"\nNo video was found ({_endings(options)}).")
+        return int(ExitCode.INCOMPLETE)
+    return int(ExitCode.OK if is_fine else ExitCode.INCOMPLETE)
+
+
+class _WithoutMessages:
+    """Only the bars of a reporter: what a check has to say, it says at its end."""
+
+    def __init__(self, reporter: object) -> None:
+        self._reporter = reporter
+
+    def handle(self, event: object) -> None:
+        from camio_import.progress import Hashing, Scanning
+
+        if isinstance(event, Scanning | Hashing):
+            self._reporter.handle(event)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        self._reporter.close()  # type: ignore[attr-defined]
+
+
+class _Report:
+    """Prints what the check's ledger holds. `listed` None names every file."""
+
+    def __init__(self, report: object, *, listed: int | None) -> None:
+        from camio_import.ledger_report import LedgerReport
+
+        assert isinstance(report, LedgerReport)
+        self._ledger = report
+        self._listed = listed
+
+    def show(self) -> bool:
+        """Whether nothing needs a look."""
+        self._show_cameras()
+        problems = [self._show_skipped(), self._show_duplicates(), self._show_warnings(), self._show_jumps()]
+        if not any(problems):
+            print("\nEvery file can be sent as it is.")
+        return not any(problems)
+
+    def _show_cameras(self) -> None:
+        rows = []
+        for camera in self._ledger.cameras():
+            if camera.name:
+                files = sum(camera.counts.values())
+                rows.append((
+                    shown(camera.name), f"{files:,}", size(camera.size_bytes), moment(camera.first_start),
+                    moment(camera.last_start), duration(camera.total_duration_s),
+                ))  # fmt: skip
+        if rows:
+            header = ("CAMERA", "FILES", "SIZE", "FIRST START (UTC)", "LAST START (UTC)", "LENGTH")
+            print(table(rows, header=header, right=(1, 2, 5)))
+        sources: dict[str, int] = defaultdict(int)
+        for file in self._ledger.files(state=None):
+            if file.time_source:
+                sources[file.time_source] += 1
+        if sources:
+            where = {"regex": "the name", "container": "the video itself", "mtime": "the time last written"}
+            several = ", ".join(f"{where[source]} ({files:,})" for source, files in sorted(sources.items()))
+            print(f"\nStart times come from: {several}.")
+
+    def _show_skipped(self) -> bool:
+        lines = [
+            f"{shown(file.path)}\n      {shown(file.detail or '')}"
+            for file in self._limited(self._ledger.files(state="skipped"))
+        ]
+        return self._heading("would not be sent", lines, self._ledger.states()["skipped"])
+
+    def _show_duplicates(self) -> bool:
+        lines = [
+            f"{shown(file.path)}\n      is a copy of {shown(file.duplicate_of_path or '?')}"
+            for file in self._limited(self._ledger.files(state="duplicate"))
+        ]
+        return self._heading("are copies of others, and would be sent once", lines, self._ledger.states()["duplicate"])
+
+    def _show_warnings(self) -> bool:
+        lines, found = [], 0
+        for file in self._ledger.files(state=None):
+            if file.warnings:
+                found += 1
+                if self._listed is None or found <= self._listed:
+                    lines.append(f"{shown(file.path)}\n      " + "\n      ".join(map(shown, file.warnings)))
+        return self._heading("would be sent, but look at this", lines, found)
+
+    def _show_jumps(self) -> bool:
+        """Where a camera's clock seems to have been wrong: long gaps, and steps back in the order of names."""
+        starts: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        lines: list[str] = []
+        found = 0
+        previous: dict[tuple[str, str], tuple[datetime, str]] = {}
+        for file in self._ledger.files(state=None):
+            if file.camera is None or file.starts_at is None:
+                continue
+            starts[file.camera].append(file.starts_at.timestamp())
+            folder, _, name = file.path.replace("\\", "/").rpartition("/")
+            before = previous.get((file.camera, folder))
+            if before and before[0] - file.starts_at > STEP_BACK:
+                found += 1
+                lines.append(
+                    f"{shown(file.camera)}: {shown(name)} starts {moment(file.starts_at)}, before the file in front"
+                    f" of it, {shown(before[1])} ({moment(before[0])})"
+                )
+            previous[file.camera, folder] = (file.starts_at, name)
+        for camera, times in sorted(starts.items()):
+            for earlier, later in pairwise(sorted(times)):
+                if later - earlier > LONG_GAP.total_seconds():
+                    found += 1
+                    lines.append(
+                        f"{shown(camera)}: nothing for {duration(later - earlier)}, from"
+                        f" {_at(earlier)} to {_at(later)}"
+                    )
+        return self._heading("times jump; was a recorder's clock wrong?", lines[: self._listed], found, noun="place")
+
+    def _limited(self, files: Iterator[object]) -> Iterator[object]:
+        for number, file in enumerate(files):
+            if self._listed is not None and number >= self._listed:
+                return
+            yield file
+
+    def _heading(self, what: str, lines: list[str], total: int, *, noun: str = "file") -> bool:
+        if not total:
+            return False
+        where = f"{count(total, noun)} where" if noun == "place" else count(total, noun)
+        print(f"\n{where} {what}:")
+        for line in lines:
+            print(f"  {line}")
+        if total > len(lines):
+            print(f"  … and {total - len(lines):,} more; --all names them.")
+        return True
+
+
+def _indented(text: str) -> str:
+    return "\n".join("    " + line for line in text.splitlines())
+
+
+def _at(timestamp: float) -> str:
+    return moment(datetime.fromtimestamp(timestamp, UTC))

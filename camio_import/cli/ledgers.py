@@ -1,0 +1,78 @@
+"""Which ledger belongs to which destination, and where it is kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from camio_import.cli.options import state_folder
+from camio_import.errors import UsageError
+
+SUFFIX = ".db"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where files go: `label` is for people and in the ledger, `file_name` for the default ledger."""
+
+    label: str
+    file_name: str
+
+
+def destination_of(hook_name: str, *, is_local: bool, is_testing: bool, api_url: str) -> Destination:
+    """Each destination has its own ledger: what one has received says nothing about another."""
+    if hook_name != "camio":
+        return Destination(f"the hook {hook_name}", _file_name(hook_name))
+    if is_local:
+        return Destination("the Box inside this program (local)", "camio-local" + SUFFIX)
+    if api_url:
+        host = urlsplit(api_url).hostname or api_url
+        return Destination(f"Camio at {host}", _file_name(f"camio-{host}"))
+    if is_testing:
+        return Destination("Camio's testing servers", "camio-testing" + SUFFIX)
+    return Destination("Camio", "camio" + SUFFIX)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:80] + SUFFIX
+
+
+def ledger_path(storage: str | None, destination: Destination) -> Path:
+    """`--storage`, or the destination's place in the per-user state folder."""
+    if storage is None:
+        return state_folder() / destination.file_name
+    path = Path(storage).expanduser()
+    if path.is_dir():
+        raise UsageError(f"--storage {storage} is a folder.", next_step="Give the path of a file in it.")
+    return path
+
+
+def existing_ledgers() -> list[Path]:
+    """The ledgers in the per-user state folder, the one used last first."""
+    folder = state_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(folder.glob("*" + SUFFIX), key=lambda path: _last_use(path), reverse=True)
+
+
+def _last_use(path: Path) -> float:
+    wal = path.with_name(path.name + "-wal")
+    return max(candidate.stat().st_mtime for candidate in (path, wal) if candidate.exists())
+
+
+def ledger_to_show(storage: str | None) -> Path:
+    """The ledger that a report is about: `--storage`, else the one used last. Raises UsageError."""
+    if storage is not None:
+        path = Path(storage).expanduser()
+        if not path.exists():
+            raise UsageError(f"There is no ledger {storage}.", next_step="Check the path after --storage.")
+        return path
+    ledgers = existing_ledgers()
+    if not ledgers:
+        raise UsageError(
+            "Nothing has been imported yet, so there is no ledger.",
+            next_step="See what an import would do: camio-import check FOLDER",
+        )
+    return ledgers[0]

@@ -1,0 +1,45 @@
+"""Ctrl-C and termination signals: the first one stops cleanly, the second one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from camio_import.errors import ExitCode
+from camio_import.workers import StopRequest
+
+
+@contextmanager
+def stop_on_signals(stop: StopRequest) -> Iterator[None]:
+    """While inside, signals set `stop`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers; whoever runs us elsewhere stops us otherwise
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        status = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        if stop.is_set():
+            os._exit(int(status))  # the ledger is as safe as after a power cut
+        stop.ask(status)
+        try:
+            os.write(2, b"\nStopping: finishing what can be finished. Press Ctrl-C again to stop at once.\n")
+        except OSError:
+            pass
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+    else:
+        numbers.append(signal.SIGHUP)
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
