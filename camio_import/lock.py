@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +35,12 @@ else:
         return True
 
 
+_PAUSE_S = 0.02
+_ATTEMPTS = 100
+_LEAST_ATTEMPTS = 3
+"""Somebody who only asks whether the lock is held keeps it for an instant: that is waited for."""
+
+
 class ProcessLock:
     """Held from construction until `release`.
 
@@ -47,30 +54,36 @@ class ProcessLock:
 
     def __init__(self, path: Path, *, what: str) -> None:
         self._path = path
-        while True:
-            self.was_left_behind = path.exists()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-            if not _try_lock(descriptor):
-                os.lseek(descriptor, _PID_OFFSET, os.SEEK_SET)
-                try:
-                    holder = os.read(descriptor, 20).decode("ascii", "replace").strip("\0 \n")
-                except OSError:
-                    holder = ""
+        self._descriptor: int | None = self._acquire(what)
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, _PID_OFFSET, os.SEEK_SET)
+        os.write(self._descriptor, str(os.getpid()).encode("ascii"))
+
+    def _acquire(self, what: str) -> int:
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_S)
+            self.was_left_behind = self._path.exists()
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            try:
+                is_ours = _try_lock(descriptor)
+                pid = None if is_ours else _read_pid(descriptor)
+            except BaseException:
                 os.close(descriptor)
-                named = f" (process {holder})" if holder else ""
-                raise LedgerLocked(
-                    f"Another import is using {what}{named}.",
-                    next_step="Wait until it has finished, or give this one a ledger of its own with --storage FILE.",
-                )
+                raise
             # The holder before us may have removed the file between our open and our lock: then
             # we hold a file that nobody else will ever find.
-            if _is_still(path, descriptor):
-                break
+            if is_ours and _is_still(self._path, descriptor):
+                return descriptor
             os.close(descriptor)
-        self._descriptor: int | None = descriptor
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, _PID_OFFSET, os.SEEK_SET)
-        os.write(descriptor, str(os.getpid()).encode("ascii"))
+            # Without a process id it is a holder that has just begun, or `holder` looking for one.
+            if pid is not None and attempt >= _LEAST_ATTEMPTS:
+                break
+        named = "" if pid is None else f" (process {pid})"
+        raise LedgerLocked(
+            f"Another import is using {what}{named}.",
+            next_step="Wait until it has finished, or give this one a ledger of its own with --storage FILE.",
+        )
 
     def release(self) -> None:
         """Give the lock up and remove its file. Calling it again does nothing."""
@@ -102,3 +115,23 @@ def _is_still(path: Path, descriptor: int) -> bool:
     except FileNotFoundError:
         return False
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+def holder(path: Path) -> int | None:
+    """The id of the process that holds the lock at `path` now, or None when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        return None if _try_lock(descriptor) else _read_pid(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_pid(descriptor: int) -> int | None:
+    try:
+        os.lseek(descriptor, _PID_OFFSET, os.SEEK_SET)
+        return int(os.read(descriptor, 20).decode("ascii", "replace").strip("\0 \n"))
+    except (OSError, ValueError):
+        return None

@@ -5,38 +5,44 @@ What plain `requests` does not do, and this does:
 - an answer that comes before the whole body was sent (429, 400) is read at once, and the rest of the
   body is not sent, also when the server has stopped reading;
 - the time-out bounds *silence* in both directions, not the whole transfer;
-- a body is exactly as long as was declared;
+- a body is exactly as long as was declared, and how much of it was sent is known;
 - answers are read with a cap; redirects are never followed, so the token stays with its host.
 """
 
 from __future__ import annotations
 
 import errno
+import http.client
+import io
 import json
 import logging
 import re
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError
 from urllib3.poolmanager import PoolManager
 from urllib3.response import BaseHTTPResponse
+from urllib3.util import parse_url
 
 from camio_import.errors import BadAnswer, CamioImportError, CredentialsRefused, Refused, RetryLater, Unreachable
 
 BLOCK_BYTES = 1 << 20
 ANSWER_CAP_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10.0
+STALL_TIMEOUT_S = 60.0
 POLL_S = 0.25
 """How often a waiting transfer looks whether it was cancelled."""
 
@@ -51,11 +57,17 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete HTTP answer of at most `ANSWER_CAP_BYTES`."""
+    """A complete HTTP answer of at most `ANSWER_CAP_BYTES`.
+
+    `sent_bytes` is how much of the request's body had gone out when it came: less than all of
+    it when the server answered early. `secrets` are left out of `first_words`.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    sent_bytes: int = 0
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def retry_after_s(self) -> float | None:
@@ -65,7 +77,9 @@ class Answer:
     @property
     def first_words(self) -> str:
         """The beginning of the text, for messages."""
-        text = " ".join(self.content[:400].decode("utf-8", "replace").split())
+        text = " ".join(self.content[:4000].decode("utf-8", "replace").split())
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
         return re.sub(r"[^\x20-\x7e\xa0-\uffff]", "?", text)[:160]
 
 
@@ -78,7 +92,7 @@ def parse_retry_after(value: str | None, *, now: Callable[[], float] = time.time
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
@@ -90,7 +104,8 @@ class HttpClient:
 
     `base_url` is scheme, host and port; the headers given here, the token among them, are sent to
     that origin only. `who` names the server in messages ("the Box at 192.168.1.57:8080").
-    `stall_timeout_s` bounds silence. Safe to use from several threads.
+    `stall_timeout_s` bounds silence. `secrets` are kept out of what is quoted from answers. With
+    `use_proxy`, the computer's proxy settings apply. Safe to use from several threads.
     """
 
     def __init__(
@@ -99,18 +114,21 @@ class HttpClient:
         *,
         who: str,
         headers: Mapping[str, str] | None = None,
-        stall_timeout_s: float = 60.0,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        proxies: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
+        use_proxy: bool = False,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.who = who
+        self.who = capitalised(who)
+        self._secrets = tuple(filter(None, secrets))
         self._stall_timeout_s = stall_timeout_s
         self._session = requests.Session()
         # Otherwise ~/.netrc would replace our Authorization, and a proxy would hide a Box on the local network.
         self._session.trust_env = False
         self._session.headers.update({"User-Agent": "camio-import", "Accept-Encoding": "identity", **(headers or {})})
-        self._session.proxies.update(proxies or {})
+        if use_proxy and not proxy_bypass(urlsplit(base_url).hostname or ""):
+            self._session.proxies.update(getproxies())
         adapter = _Adapter(connect_timeout_s, stall_timeout_s)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -142,7 +160,7 @@ class HttpClient:
         data: Any = None
         if body is not None:
             headers["Content-Length"] = str(len(body))
-            data = body
+            data = _Outgoing(body)
         elif json_body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(json_body).encode("utf-8")
@@ -152,7 +170,8 @@ class HttpClient:
                 timeout=(self._stall_timeout_s, self._stall_timeout_s),
             ) as response:  # fmt: skip
                 content = self._read_capped(response, answer_cap_bytes)
-                return Answer(response.status_code, response.headers, content)
+                sent_bytes = data.sent_bytes if body is not None else len(data or b"")
+                return Answer(response.status_code, response.headers, content, sent_bytes, self._secrets)
         except requests.exceptions.RequestException as error:
             raise self._translated(error) from error
         except (TimeoutError, ConnectionError, socket.gaierror) as error:
@@ -201,87 +220,128 @@ class HttpClient:
         return b"".join(pieces)
 
     def _translated(self, error: requests.exceptions.RequestException) -> CamioImportError:
-        cause: BaseException | None = error
-        while cause is not None:
+        causes = list(_causes(error))
+        for cause in causes:
             if isinstance(cause, CamioImportError):
                 return cause
-            cause = cause.__cause__ or cause.__context__
         if isinstance(error, requests.exceptions.SSLError):
             return Unreachable(
                 f"{self.who} could not prove its identity (TLS: {_plain(error)}).",
                 next_step="Check the computer's clock and, on a company network, its certificates.",
             )
-        if isinstance(error, requests.exceptions.ContentDecodingError | requests.exceptions.InvalidHeader):
-            return BadAnswer(f"{self.who} sent an answer that cannot be read.")
+        if isinstance(error, requests.exceptions.ContentDecodingError | requests.exceptions.InvalidHeader) or any(
+            isinstance(cause, http.client.HTTPException)
+            and not isinstance(cause, http.client.RemoteDisconnected | http.client.IncompleteRead)
+            for cause in causes
+        ):
+            return BadAnswer(
+                f"{self.who} sent an answer that cannot be read.",
+                next_step="Is the address right? Something other than the expected server may be answering there.",
+            )
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
             return BadAnswer(f"{self.base_url} is not an address that can be used.")
-        never_connected = isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(error)
+        never_connected = any(isinstance(cause, NewConnectionError | ConnectTimeoutError) for cause in causes)
         return Unreachable(f"{self.who} does not answer ({_plain(error)}).", may_have_arrived=not never_connected)
 
 
 def raise_for_status(answer: Answer, who: str, *, what: str, accepted: tuple[int, ...] = (200, 204)) -> None:
     """Turn a status that is not in `accepted` into the error that says how to go on.
 
-    429 and 503: the service is busy. 408 and other 5xx: try again. 401, 403: the credentials.
-    Everything else, other 2xx and redirects included, is refused for good.
+    429 and 503: the service is busy. 408, other 5xx, and 1xx, which is no answer yet: try again.
+    401, 403: the credentials. Everything else, other 2xx and redirects included, is refused for good.
     """
     status = answer.status
     if status in accepted:
         return
     said = f" It said: “{answer.first_words}”." if answer.first_words else ""
-    message = f"{who} answered {what} with {status}.{said}"
+    message = f"{capitalised(who)} answered {what} with {status}.{said}"
     if status in (429, 503):
         raise RetryLater(message, retry_after_s=answer.retry_after_s, busy=True)
-    if status == 408 or 500 <= status <= 599:
+    if status == 408 or 500 <= status <= 599 or status < 200:
         raise RetryLater(message, retry_after_s=answer.retry_after_s)
     if status in (401, 403):
         raise CredentialsRefused(message)
     raise Refused(message)
 
 
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port, so that two URLs of the same server compare equal."""
-    parts = urlsplit(url)
+def origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port, so that two URLs of the same server compare equal.
+
+    None for a URL that is not a plain http(s) one. Uses the parser of the library that connects:
+    two parsers that disagree about where a host ends would send the token to the wrong one.
+    """
     try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    return parts.scheme, (parts.hostname or ""), port or {"http": 80, "https": 443}.get(parts.scheme)
+        parts = parse_url(url)
+    except LocationParseError:
+        return None
+    default_port = {"http": 80, "https": 443}.get(parts.scheme or "")
+    if default_port is None or not parts.host or parts.auth is not None or re.search(r"[\s\\]", url):
+        return None
+    return parts.scheme or "", parts.host, parts.port or default_port
 
 
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this computer, so that plain HTTP may carry a token."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def capitalised(text: str) -> str:
+    """`text` as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, outermost first."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        reason = getattr(cause, "reason", None)
+        packed = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
+        cause = reason if isinstance(reason, BaseException) else packed or cause.__cause__ or cause.__context__
 
 
 def _plain(error: BaseException) -> str:
     """The innermost cause in a few words, without Python's class names and without the URL."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        reason = getattr(cause, "reason", None)
-        inner = cause.__cause__ or cause.__context__
-        cause = reason if isinstance(reason, BaseException) else inner
-    for candidate in reversed(seen):
-        if isinstance(candidate, TimeoutError):
+    for cause in reversed(list(_causes(error))):
+        if isinstance(cause, TimeoutError):
             return "no answer within the time allowed"
-        if isinstance(candidate, socket.gaierror):
+        if isinstance(cause, socket.gaierror):
             return "there is no such name on this network"
-        if (
-            isinstance(candidate, OSError)
-            and candidate.strerror
-            and not isinstance(candidate, requests.RequestException)
-        ):
-            return candidate.strerror.lower()
-    text = str(error)
-    if "Read timed out" in text or "timed out" in text:
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, requests.RequestException):
+            return cause.strerror.lower()
+    if "timed out" in str(error):
         return "no answer within the time allowed"
     return "the connection was closed before the answer was complete"
 
 
 # --- the connection ---------------------------------------------------------------------------
+
+
+class _Outgoing:
+    """A body on its way: what `requests` wants of a stream, and how much of it was sent."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.check_cancelled = body.check_cancelled
+        self.sent_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Only looked for: it tells `requests` that this is a stream."""
+        while block := self.read(BLOCK_BYTES):
+            yield block
+
+    def read(self, size: int = -1) -> bytes:
+        return self._body.read(size)
+
+    @property
+    def is_sent(self) -> bool:
+        return self.sent_bytes == len(self._body)
 
 
 class _Adapter(HTTPAdapter):
@@ -309,44 +369,60 @@ class _WatchfulConnection(HTTPConnection):
     """Sends a body while watching for an early answer, for silence, and for cancellation."""
 
     connect_timeout_s = CONNECT_TIMEOUT_S
-    stall_timeout_s = 60.0
-    _body: Body | None = None
-    _answered_early = False
+    stall_timeout_s = STALL_TIMEOUT_S
+    _outgoing: _Outgoing | None = None
+    _is_head_sent = False
 
     def connect(self) -> None:
         # urllib3 has one time-out for connecting and for each block sent; they are two questions.
         self.timeout = self.connect_timeout_s
-        self._answered_early = False
         super().connect()
         self.sock.settimeout(self.stall_timeout_s)
 
     @property
     def is_connected(self) -> bool:
-        """False after an early answer, so that the pool does not reuse a half-sent connection."""
-        return super().is_connected and not self._answered_early
+        """False when a body was not sent whole, so that the pool does not reuse the connection."""
+        return super().is_connected and (self._outgoing is None or self._outgoing.is_sent)
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
-        self._body = cast("Body", body) if hasattr(body, "check_cancelled") else None
+        self._outgoing = body if isinstance(body, _Outgoing) else None
+        self._is_head_sent = False
         super().request(method, url, body, *args, **kwargs)
 
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        super().endheaders(*args, **kwargs)
+        self._is_head_sent = True
+
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]
-        if self._body is not None and not self._answered_early and self._can_watch():
-            with _Watch(self.sock) as watch:
-                watch.wait(self.stall_timeout_s, self._body.check_cancelled, writing=False)
+        check_cancelled = self._outgoing.check_cancelled if self._outgoing else lambda: None
+
+        def read_answer(sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+            if self._can_watch():
+                sock = _AnswerSource(sock, self.stall_timeout_s, check_cancelled)  # type: ignore[assignment]
+            return http.client.HTTPResponse(sock, *args, **kwargs)
+
+        self.response_class = read_answer  # type: ignore[assignment]
         return super().getresponse()
 
     def send(self, data: Any) -> None:
-        if self._body is None or self.sock is None or not self._can_watch():
+        outgoing = self._outgoing
+        if outgoing is None or not self._is_head_sent:
             super().send(data)
-            return
-        left = memoryview(data)
+        elif not self._can_watch():
+            super().send(data)
+            outgoing.sent_bytes += len(data)
+        else:
+            self._send_watching(memoryview(data), outgoing)
+
+    def _send_watching(self, left: memoryview, outgoing: _Outgoing) -> None:
         with _Watch(self.sock) as watch:
             while left:
-                if watch.wait(self.stall_timeout_s, self._body.check_cancelled, writing=True):
-                    self._answered_early = True
+                if watch.wait(self.stall_timeout_s, outgoing.check_cancelled, writing=True):
                     # urllib3 takes this as "the server has stopped listening; read what it said".
                     raise BrokenPipeError(errno.EPIPE, "answered before the body was sent")
-                left = left[self.sock.send(left) :]
+                count = self.sock.send(left)
+                outgoing.sent_bytes += count
+                left = left[count:]
 
     def _can_watch(self) -> bool:
         # Bytes of a TLS connection may be session tickets, not an answer.
@@ -392,14 +468,57 @@ class _Watch:
                 raise TimeoutError(errno.ETIMEDOUT, f"silent for {silence_s:.0f} s")
 
 
+class _AnswerSource:
+    """What http.client reads an answer from: it asks for a file, and for nothing else.
+
+    The answer's first byte must come within `silence_s`, and all of it within that time again: a
+    server that sends it byte by byte would otherwise hold an upload for ever.
+    """
+
+    def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
+        self._file = io.BufferedReader(_WatchedReader(sock, silence_s, check_cancelled))
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return self._file
+
+
+class _WatchedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
+        # A file of its own keeps the socket open when the connection lets go of it before the answer was read.
+        self._hold = sock.makefile("rb", buffering=0)
+        self._sock = sock
+        self._silence_s = silence_s
+        self._check_cancelled = check_cancelled
+        self._deadline: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._silence_s if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        with _Watch(self._sock) as watch:
+            watch.wait(left_s, self._check_cancelled, writing=False)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._silence_s
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._hold.close()
+        super().close()
+
+
 class SecretFilter(logging.Filter):
     """Removes known secrets, and the values of `access_token=`, from every record, exception text included."""
 
-    _TOKEN = re.compile(r"(access_token=|Authorization['\"]?:\s*['\"]?token )[^&\s'\"]+", re.IGNORECASE)
+    _TOKEN = re.compile(
+        r"(access_token['\"]?\s*[=:]\s*['\"]?|Authorization['\"]?:\s*['\"]?token )[^&\s'\"]+", re.IGNORECASE
+    )
 
     def __init__(self, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= 4)
+        # The longest first: one may be the beginning of another.
+        self._secrets = tuple(sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True))
 
     def clean(self, text: str) -> str:
         for secret in self._secrets:
@@ -407,7 +526,13 @@ class SecretFilter(logging.Filter):
         return self._TOKEN.sub(r"\1***", text)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.clean(record.getMessage()), ()
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a hook's log call whose arguments do not fit
+            message = f"{record.msg} {record.args}"
+        record.msg, record.args = self.clean(message), ()
         if record.exc_info:
-            record.exc_text = self.clean(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = self.clean(record.exc_text or logging.Formatter().formatException(record.exc_info))
+        if record.stack_info:
+            record.stack_info = self.clean(record.stack_info)
         return True

@@ -263,8 +263,7 @@ class _Report:
                 if later - earlier > LONG_GAP.total_seconds():
                     found += 1
                     lines.append(
-                        f"{shown(camera)}: nothing for {duration(later - earlier)}, from"
-                        f" {_at(earlier)} to {_at(later)}"
+                        f"{shown(camera)}: nothing for {duration(later - earlier)}, from {_at(earlier)} to {_at(later)}"
                     )
         return self._heading("times jump; was a recorder's clock wrong?", lines[: self._listed], found, noun="place")
 
