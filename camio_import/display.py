@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -78,6 +80,19 @@ def shortened(text: str, columns: int) -> str:
     tail = (columns - 1) * 2 // 3
     head = columns - 1 - tail
     return text[:head] + "…" + text[len(text) - tail :]
+
+
+def wrapped(text: str, columns: int | None = None) -> str:
+    """The text's lines broken at blanks to the width of the terminal, continued four columns in."""
+    columns = columns or shutil.get_terminal_size().columns
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line, columns, subsequent_indent=indent + "    ", drop_whitespace=True, break_long_words=False,
+            break_on_hyphens=False,
+        ) or [line]  # fmt: skip
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = ()) -> str:

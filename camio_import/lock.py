@@ -91,7 +91,7 @@ class ProcessLock:
             return
         if sys.platform == "win32":  # an open file cannot be removed there
             os.close(self._descriptor)
-            try:  # noqa: SIM105  (contextlib would be the only use of it here)
+            try:
                 self._path.unlink()
             except OSError:
                 pass  # the next holder has it open already

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from camio_import.content import probe
-from camio_import.errors import UsageError
+from camio_import.errors import FileProblem, FileVanished, UsageError
 from camio_import.model import Clip, ContainerFacts, FoundFile, PathReading, Reason, Rejected, TimeSource
 from camio_import.regex_meta import PathPattern, Unread
+from camio_import.walker import why_unreadable
 
 DEFAULT_TIME_FROM = (TimeSource.REGEX, TimeSource.CONTAINER, TimeSource.MTIME)
 LARGEST_DISAGREEMENT = timedelta(hours=1)
 EARLIEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 PROBE_THREADS = 2
 """Reading a container is half waiting for the disk; more threads than this gain nothing on two cores."""
+PROBE_DEADLINE_S = 20.0
 AHEAD = 64
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -70,11 +76,19 @@ class ClipReader:
             return _rejected(file, reading.reason, reading.detail)
         return reading
 
-    def read_clip(self, file: FoundFile, reading: PathReading) -> Clip | Rejected:
-        """Open the container and put both together. Takes a bounded time."""
-        facts = probe(file.path)
+    def read_clip(
+        self, file: FoundFile, reading: PathReading, *, clock: Callable[[], float] = time.monotonic
+    ) -> Clip | Rejected:
+        """Open the container and put both together. Takes a bounded time, by `clock`."""
+        began_at = clock()
+        try:
+            facts = probe(file.path, deadline_s=PROBE_DEADLINE_S, clock=clock)
+        except FileProblem as error:
+            return _rejected(file, _why_not_opened(error), str(error))
         if facts.problem is not None and not self.send_unreadable:
-            return _rejected(file, Reason.UNREADABLE_VIDEO, facts.problem)
+            # What only took too long may be whole, and is looked at again in the next run.
+            was_slow = clock() - began_at >= PROBE_DEADLINE_S
+            return _rejected(file, Reason.READ_ERROR if was_slow else Reason.UNREADABLE_VIDEO, facts.problem)
         found = self._start(file, reading, facts)
         if found is None:
             return _rejected(
@@ -105,7 +119,7 @@ class ClipReader:
                 moment = facts.created_at
             else:
                 # A recorder writes last when the clip ends.
-                moment = datetime.fromtimestamp(file.mtime_ns // 10**6 / 1000, UTC)
+                moment = _EPOCH + timedelta(milliseconds=file.mtime_ns // 10**6)
                 moment -= timedelta(seconds=facts.duration_s or 0)
             if moment is not None:
                 return moment, source
@@ -146,8 +160,10 @@ def read_ahead(
     stop = threading.Event()
 
     def read(file: FoundFile, reading: PathReading) -> Clip | Rejected:
-        # After an interruption what is still queued must not be read.
-        return _rejected(file, Reason.READ_ERROR, "stopped") if stop.is_set() else reader.read_clip(file, reading)
+        # After an interruption what is still queued must not be read, and what is being read must end.
+        if stop.is_set():
+            return _rejected(file, Reason.READ_ERROR, "stopped")
+        return reader.read_clip(file, reading, clock=lambda: math.inf if stop.is_set() else time.monotonic())
 
     with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe") as pool:
         try:
@@ -161,6 +177,12 @@ def read_ahead(
                 yield first, result.result()
         finally:
             stop.set()
+
+
+def _why_not_opened(error: FileProblem) -> Reason:
+    if isinstance(error, FileVanished):
+        return Reason.VANISHED
+    return why_unreadable(error.__cause__)[0] if isinstance(error.__cause__, OSError) else Reason.READ_ERROR
 
 
 def _rejected(file: FoundFile, reason: Reason, detail: str) -> Rejected:

@@ -89,8 +89,9 @@ class Breaker:
 class Concurrency:
     """How many uploads run at once.
 
-    `fixed` when the user says so. Otherwise it starts at 2, grows by one after as many accepted
-    clips in a row as the limit is wide, and halves when the service says it is busy.
+    `fixed` when the user says so. Otherwise it starts at 2, grows by one after a clean stretch
+    (twice as many accepted clips in a row as the limit is wide), and halves when the service says
+    that it is busy. Tell it once of each busy time, however many uploads hear of it.
     """
 
     fixed: int | None = None
@@ -112,3 +113,40 @@ class Concurrency:
         self.clean_in_a_row = 0
         if self.fixed is None:
             self.limit = max(1, self.limit // 2)
+
+
+TRIES_PER_RUN = 5
+"""After so many failed attempts, while other files got through, a file waits for the next run."""
+TRIES_ALONE = 20
+"""The same when nothing got through in between, so that it is not known whose trouble it is."""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The failed attempts at one file that may be the file's own fault.
+
+    While other files get through, a few failures are enough to put the file off. While nothing
+    gets through, it is rather the service, and the file is given much more time; but not for
+    ever, because one bad file that is the last one must not keep a run from ending.
+    """
+
+    beside_others: int = 0
+    alone: int = 0
+    accepted_before: int = -1
+
+    def on_failure(self, accepted: int) -> None:
+        """`accepted` counts the clips that the service has taken in this run so far."""
+        if accepted != self.accepted_before:
+            self.beside_others += 1
+            self.alone = 0
+        else:
+            self.alone += 1
+        self.accepted_before = accepted
+
+    @property
+    def in_a_row(self) -> int:
+        return self.beside_others + self.alone
+
+    @property
+    def are_enough(self) -> bool:
+        return self.beside_others >= TRIES_PER_RUN or self.alone >= TRIES_ALONE

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from camio_import.content import sample_digest
 from camio_import.errors import Cancelled, FileProblem
 from camio_import.model import Clip, FoundFile, PathReading, Reason, Rejected
 from camio_import.progress import FileSkipped, Reporter, Scanning
 from camio_import.reading import ClipReader, read_ahead
-from camio_import.state import KnownFile, Ledger
+from camio_import.state import KnownFile, Ledger, MoveCandidate
 from camio_import.walker import Walker
 
-LOOK_AGAIN = frozenset({Reason.NO_PERMISSION, Reason.READ_ERROR, Reason.NOT_A_FILE, Reason.VANISHED})
+LOOK_AGAIN = frozenset({
+    Reason.NO_PERMISSION, Reason.READ_ERROR, Reason.NOT_A_FILE, Reason.VANISHED, Reason.SLOW_PATTERN,
+})  # fmt: skip
 """Reasons that may have gone although the file looks the same."""
 
-BATCH_FILES = 500
-"""New rows per transaction: a killed scan repeats at most so many."""
+COMMIT_FILES = 500
+COMMIT_S = 5.0
+"""A killed scan repeats at most so many files, and so many seconds of work."""
 
 
 @dataclass(slots=True)
@@ -32,13 +36,16 @@ class ScanResult:
     failed: Counter[Reason] = field(default_factory=Counter)
     new: int = 0
     new_bytes: int = 0
+    undecided: int = 0
+    """Duplicates that are to do: the file that they are copies of was not delivered yet."""
     with_warnings: int = 0
 
     @property
     def found(self) -> int:
         """The files that have been settled, or recorded as to do."""
         return (
-            self.already_uploaded + self.duplicate + self.skipped.total() + self.failed.total() + self.new
+            self.already_uploaded + self.duplicate + self.skipped.total() + self.failed.total()
+            + self.new + self.undecided
         )  # fmt: skip
 
 
@@ -68,6 +75,7 @@ class Scanner:
         on_first_new: Callable[[], None] = lambda: None,
         retry_failed: bool = False,
         check_cancelled: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._walker = walker
@@ -76,6 +84,9 @@ class Scanner:
         self._on_first_new = on_first_new
         self._retry_failed = retry_failed
         self._check_cancelled = check_cancelled
+        self._clock = clock
+        self._uncommitted = 0
+        self._committed_at = clock()
         self._fingerprint = reader.fingerprint
         self._visited: set[int] = set()
         self._seen = 0
@@ -86,30 +97,39 @@ class Scanner:
 
         Does not read the content of a file that the ledger knows and that has not changed.
         """
-        changes = 0
         results = read_ahead(self._reader, self._files_to_read())
-        more = True
-        stopped: Cancelled | None = None
-        while more and not stopped:
-            with self._ledger.transaction():
-                more = False
-                try:
-                    for place, result in results:
-                        self._record(place, result)
-                        changes += 1
-                        if changes % BATCH_FILES == 0:
-                            more = True
-                            break
-                except Cancelled as error:
-                    stopped = error  # what was recorded until now stays
-            if stopped:
-                raise stopped
-            if self.result.new:
-                self._on_first_new()
-                self._on_first_new = lambda: None
+        self._take_in(results, until_first_new=True)
+        if self.result.new:
+            self._on_first_new()
+            self._take_in(results)
         if self._seen:  # an empty mount point does not mean that everything was deleted
-            self._look_for_lost_folders()
+            with self._ledger.transaction():
+                self._look_for_lost_folders()
+        self._ledger.take_up_lost_duplicates()
+        self._report(self._walker.root)
         return self.result
+
+    def _take_in(self, results: Iterable[tuple[_Place, Clip | Rejected]], *, until_first_new: bool = False) -> None:
+        stopped: Cancelled | None = None
+        with self._ledger.transaction():
+            try:
+                for place, result in results:
+                    self._record(place, result)
+                    self._commit_now_and_then()
+                    if until_first_new and self.result.new:
+                        break
+            except Cancelled as error:
+                stopped = error  # what was recorded until now stays
+        if stopped:
+            raise stopped
+
+    def _commit_now_and_then(self) -> None:
+        self._uncommitted += 1
+        now = self._clock()
+        if self._uncommitted >= COMMIT_FILES or now - self._committed_at > COMMIT_S:
+            self._ledger.commit_so_far()
+            self._uncommitted = 0
+            self._committed_at = now
 
     # --- walking -------------------------------------------------------------------------------
 
@@ -119,73 +139,82 @@ class Scanner:
         for item in self._walker:
             self._check_cancelled()
             self._seen += 1
+            if self._seen % 100 == 0:
+                self._report(os.path.dirname(item.path))  # noqa: PTH120
+            if isinstance(item, Rejected) and item.is_folder:
+                self._settle_folder(item)
+                continue
             folder_path, name = os.path.split(item.path)
             if known is None or known.path != folder_path:
                 if known is not None:
                     self._mark_gone(known.rest())
-                known = self._open_folder(folder_path, item.relative_path)
+                known = self._open_folder(folder_path, item.relative_path.rpartition("/")[0])
             gone, match = known.up_to(os.fsencode(name))
             self._mark_gone(gone)
             place = _Place(known.folder, os.fsencode(name), match)
             if isinstance(item, Rejected):
                 self._settle_rejected(place, item)
-            elif (reading := self._path_to_read(place, item)) is not None:
-                yield place, item, reading
-            if self._seen % 100 == 0:
-                self._report(folder_path)
+            elif (to_read := self._to_read(place, item)) is not None:
+                yield to_read
         if known is not None:
             self._mark_gone(known.rest())
-        self._report(self._walker.root)
 
-    def _open_folder(self, path: str, relative_file: str) -> _KnownInFolder:
-        relative_folder = relative_file.rpartition("/")[0]
-        typed = os.path.join(self._reader.folder_as_typed, *relative_folder.split("/"))  # noqa: PTH118
-        folder = self._ledger.folder_id(path, typed)
+    def _open_folder(self, path: str, relative_path: str) -> _KnownInFolder:
+        folder = self._folder_id(path, relative_path)
+        self._ledger.folder_can_be_read(folder)
         self._visited.add(folder)
         return _KnownInFolder(path, folder, self._ledger.known_files(folder))
 
-    def _path_to_read(self, place: _Place, file: FoundFile) -> PathReading | None:
-        """None when the ledger settles the matter, else what the path says, for a look into the file."""
-        known = place.known
-        if known is not None and _is_same(known, file):
-            if known.reading == self._fingerprint and not self._needs_another_look(known):
-                self._count_known(known, file)
-                return None
-        elif (moved := self._moved_here(place, file)) is not None:
-            self._count_known(moved, file)
+    def _folder_id(self, path: str, relative_path: str) -> int:
+        typed = os.path.join(self._reader.folder_as_typed, *relative_path.split("/"))  # noqa: PTH118
+        return self._ledger.folder_id(path, typed)
+
+    def _to_read(self, place: _Place, file: FoundFile) -> tuple[_Place, FoundFile, PathReading] | None:
+        """None when the ledger settles the matter, else what is needed for a look into the file."""
+        known = place.known if place.known is not None and _is_same(place.known, file) else None
+        if known is not None and self._is_settled(known):
+            self._count_known(known, file)
             return None
         reading = self._reader.read_path(file)
         if isinstance(reading, Rejected):
             self._settle_rejected(place, reading)
             return None
-        if known is not None and _is_same(known, file) and self._reads_the_same(known, reading):
+        if known is None and (moved := self._moved_here(place, file, reading)) is not None:
+            known = moved
+            place = replace(place, known=moved)
+        if known is not None and _is_delivered(known) and known.camera_name == reading.camera_name:
+            # Another start time, or another way to find it, does not make it another clip.
             self._ledger.keep_reading(known.file_id, self._fingerprint)
             self._count_known(known, file)
             return None
-        return reading
+        return place, file, reading
 
-    def _needs_another_look(self, known: KnownFile) -> bool:
-        return known.state == "skipped" and known.reason in LOOK_AGAIN
+    def _is_settled(self, known: KnownFile) -> bool:
+        """Whether nothing about the file could have changed since it was last looked at."""
+        look_again = known.state == "skipped" and known.reason in LOOK_AGAIN
+        return known.reading == self._fingerprint and not look_again
 
-    def _reads_the_same(self, known: KnownFile, reading: PathReading) -> bool:
-        """Whether a file that was delivered belongs to the same camera under the options of this run."""
-        return known.state == "uploaded" and known.camera_name == reading.camera_name
+    def _moved_here(self, place: _Place, file: FoundFile, reading: PathReading) -> KnownFile | None:
+        """The row of a file that is not any more where it was, if this is that file.
 
-    def _moved_here(self, place: _Place, file: FoundFile) -> KnownFile | None:
-        """The row of a file that was hashed at a path where it is no more, if this is that file."""
-        candidates = self._ledger.candidates_for_move(file.size_bytes, file.mtime_ns, place.name)
-        gone = [candidate for candidate in candidates if not _is_still_at(candidate[1], file)]
-        if not gone:
-            return None
+        One that was hashed is recognised by a sample of its content. One that was only waiting to
+        be sent needs no proof: it is read here before it is sent.
+        """
+        candidates = [
+            candidate
+            for candidate in self._ledger.candidates_for_move(file.size_bytes, file.mtime_ns, place.name)
+            if candidate.camera_name == reading.camera_name and _has_left(candidate, file)
+        ]
         try:
-            sample = sample_digest(file)
+            sample = sample_digest(file) if any(candidate.sample for candidate in candidates) else None
         except FileProblem:
             return None  # read and reported in the ordinary way
-        for file_id, path, known_sample in gone:
-            if known_sample == sample:
+        for candidate in candidates:
+            if candidate.sample is None or candidate.sample == sample:
                 replaced = place.known.file_id if place.known else None
-                self._ledger.move(file_id, place.folder, place.name, path, replaces=replaced)
-                return self._ledger.known_file(file_id)
+                self._ledger.move(candidate.file_id, place.folder, place.name, candidate.path, replaces=replaced)
+                self._commit_now_and_then()
+                return self._ledger.known_file(candidate.file_id)
         return None
 
     # --- outcomes ------------------------------------------------------------------------------
@@ -193,8 +222,8 @@ class Scanner:
     def _count_known(self, known: KnownFile, file: FoundFile) -> None:
         if known.state == "uploaded":
             self.result.already_uploaded += 1
-        elif known.state == "duplicate" and not known.original_is_lost:
-            self.result.duplicate += 1
+        elif known.state == "duplicate":
+            self._count_duplicate(known)
         elif known.state == "skipped":
             self.result.skipped[known.reason or Reason.READ_ERROR] += 1
         elif known.state == "failed" and not self._retry_failed:
@@ -203,28 +232,45 @@ class Scanner:
             self._ledger.take_up(known.file_id)
             self._count_new(file)
 
+    def _count_duplicate(self, known: KnownFile) -> None:
+        if known.waits_for_original:
+            self._ledger.await_original(known.file_id)
+            self.result.undecided += 1
+        else:
+            self.result.duplicate += 1
+
     def _count_new(self, file: FoundFile) -> None:
         self.result.new += 1
         self.result.new_bytes += file.size_bytes
 
+    def _settle_folder(self, rejected: Rejected) -> None:
+        """A folder that cannot be read is one item, whatever would be in it."""
+        folder = self._folder_id(rejected.path, rejected.relative_path)
+        self._settle_rejected(_Place(folder, b"", self._ledger.known_at(folder, b"")), rejected)
+
     def _settle_rejected(self, place: _Place, rejected: Rejected) -> None:
         known = place.known
-        if known is not None and known.state == "uploaded" and _stamp(known) == _stamp(rejected):
-            # It was sent; that it reads differently under other options does not undo that.
+        if known is not None and known.state == "uploaded" and _is_unchanged(known, rejected):
+            # It was sent; that it reads differently under other options, or cannot be looked at
+            # now, does not undo that.
             self.result.already_uploaded += 1
             return
         self.result.skipped[rejected.reason] += 1
         if known is None:
             self._ledger.add_rejected(place.folder, place.name, rejected, self._fingerprint)
-        elif known.state == "uploaded" or _stamp(known) != _stamp(rejected):
+        elif known.state == "uploaded" or not _is_unchanged(known, rejected):
             self._ledger.add_rejected(place.folder, place.name, rejected, self._fingerprint, replaces=known.file_id)
-        elif known.reason != rejected.reason or known.reading != self._fingerprint:
+        elif known.state != "skipped" or known.reason != rejected.reason or known.reading != self._fingerprint:
             self._ledger.skip(known.file_id, rejected.reason, rejected.detail, reading=self._fingerprint)
         else:
             return  # said in an earlier run
+        self._commit_now_and_then()
         self._reporter.handle(FileSkipped(rejected.path, rejected.reason, rejected.detail))
 
     def _record(self, place: _Place, result: Clip | Rejected) -> None:
+        if place.known is not None:
+            # Since it was looked up, it may have been recognised at another place.
+            place = replace(place, known=self._ledger.known_at(place.folder, place.name))
         if isinstance(result, Rejected):
             self._settle_rejected(place, result)
             return
@@ -257,6 +303,7 @@ class Scanner:
         unreadable = tuple(os.path.join(path, "") for path in self._walker.unreadable)  # noqa: PTH118
         for folder, path in self._ledger.folders_below(self._walker.root):
             if folder not in self._visited and not os.path.join(path, "").startswith(unreadable):  # noqa: PTH118
+                self._ledger.folder_can_be_read(folder)
                 self._mark_gone(self._ledger.known_files(folder))
 
     def _report(self, folder: str) -> None:
@@ -295,12 +342,25 @@ def _is_same(known: KnownFile, file: FoundFile) -> bool:
     return _stamp(known) == _stamp(file)
 
 
-def _is_still_at(path: str, file: FoundFile) -> bool:
+def _is_unchanged(known: KnownFile, rejected: Rejected) -> bool:
+    """As far as can be told: a file that could not even be looked at may be what it was."""
+    return rejected.size_bytes < 0 or _stamp(known) == _stamp(rejected)
+
+
+def _is_delivered(known: KnownFile) -> bool:
+    """The file itself, or another one with its content."""
+    return known.state == "uploaded" or (known.state == "duplicate" and not known.waits_for_original)
+
+
+def _has_left(candidate: MoveCandidate, file: FoundFile) -> bool:
+    """Whether the candidate's old path does not hold it any more, or is the one where it is now."""
+    if candidate.path == file.path:
+        return True
     try:
-        status = os.stat(path)  # noqa: PTH116
+        status = os.stat(candidate.path)  # noqa: PTH116
     except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+        return True
+    return (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns)
 
 
 def _stamp(item: KnownFile | FoundFile | Rejected) -> tuple[int, int]:

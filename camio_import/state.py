@@ -1,8 +1,8 @@
-"""The ledger: what is known of every file ever seen. With `ledger_report.py`, the only SQL.
+"""The ledger: what is known of every file ever seen, and each step of a file from found to uploaded.
 
-One SQLite file, in WAL mode with `synchronous=FULL`, so that a mark that was made survives a power
-cut. The engine's one thread writes; each method that changes a file's state is one transition and
-one transaction, unless the caller groups several in `transaction()`.
+The engine's one thread writes; each method that changes a file's state is one transition and one
+transaction, unless the caller groups several in `transaction()`. `ledger_file.py` has the file
+itself: opening, refusing, transactions, errors.
 
 States of a file version:
 
@@ -11,6 +11,7 @@ States of a file version:
       +-> duplicate | skipped(reason) | failed(reason)
 
 Whether an uploaded file is also registered is a fact about its shard (`shard.registered_at`).
+A folder that could not be read is a row too: skipped, in that folder, with the empty name.
 """
 
 from __future__ import annotations
@@ -18,19 +19,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import resources
-from pathlib import Path
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
-from camio_import.errors import LedgerLocked, LedgerUnusable, LedgerWriteFailed
-from camio_import.lock import ProcessLock
+from camio_import.ledger_file import PAGE_ROWS, LedgerFile, encodable, milliseconds, moment, printable_path
 from camio_import.model import (
     Clip,
     FoundFile,
@@ -43,14 +38,7 @@ from camio_import.model import (
     TimeSource,
 )
 
-APPLICATION_ID = 0x43414D49
-"""Marks an SQLite file as a ledger of this program ("CAMI")."""
-
-MIGRATIONS = ("state.sql",)
-"""The scripts that lead from nothing to the present version, in order. Never edit a released one."""
-
-SCHEMA_VERSION = len(MIGRATIONS)
-PAGE_ROWS = 1000
+__all__ = ["JobOutline", "KnownFile", "Ledger", "MoveCandidate", "ShardKey", "moment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +53,18 @@ class KnownFile:
     reason: Reason | None
     reading: str
     camera_name: str | None
-    starts_at: datetime | None
-    sha1: str | None
-    original_is_lost: bool
-    """A duplicate whose original will not be delivered after all."""
+    waits_for_original: bool
+    """A duplicate whose original has not been delivered, and perhaps never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCandidate:
+    """A file that may have moved. `sample` is None when it was never read whole."""
+
+    file_id: int
+    path: str
+    camera_name: str | None
+    sample: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,168 +85,86 @@ class ShardKey:
     number: int
 
 
-class Ledger:
-    """The ledger, opened for one import at a time.
+# --- rows to records ------------------------------------------------------------------------
 
-    Raises (any method):
-        LedgerUnusable: the file is damaged.
-        LedgerWriteFailed: the disk is full, or cannot be written.
-    """
+_KNOWN_COLUMNS = """
+SELECT file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
+       camera.name AS camera_name,
+       file.state = 'duplicate' AND NOT EXISTS (
+           SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'
+       ) AS waits_for_original
+FROM file LEFT JOIN camera ON camera.id = file.camera
+"""
+_KNOWN_FILES = f"{_KNOWN_COLUMNS} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
+_KNOWN_AT = f"{_KNOWN_COLUMNS} WHERE folder = ? AND is_current AND file.name = ?"
+_KNOWN_FILE = f"{_KNOWN_COLUMNS} WHERE file.id = ?"
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        destination: str,
-        now: Callable[[], float] = time.time,
-        busy_timeout_s: float = 10,
-    ) -> None:
-        """Open the ledger at `path`, making it (mode 0600) where there is none.
 
-        `destination` names where the files go; a ledger made for another one is refused, so that
-        what was sent to one place is never taken for sent to another.
+def _known_file(row: sqlite3.Row) -> KnownFile:
+    return KnownFile(
+        file_id=row["id"],
+        name=row["name"],
+        size_bytes=row["size_bytes"],
+        mtime_ns=row["mtime_ns"],
+        state=row["state"],
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        reading=row["reading"],
+        camera_name=row["camera_name"],
+        waits_for_original=bool(row["waits_for_original"]),
+    )
 
-        Raises:
-            LedgerLocked: another import holds it.
-            LedgerUnusable: not a ledger, damaged, of a newer version, or of another destination.
-        """
-        self.path = path
-        self._now = now
-        self._depth = 0
-        self.warnings: list[str] = []
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = ProcessLock(path.with_name(path.name + ".lock"), what=f"the ledger {path}")
-        except OSError as error:
-            raise LedgerUnusable(
-                f"The ledger {path} cannot be used: {error.strerror or error}.",
-                next_step="Give another place with --storage FILE.",
-            ) from error
-        try:
-            self._open(destination, busy_timeout_s)
-        except BaseException:
-            self._lock.release()
-            raise
 
-    def _open(self, destination: str, busy_timeout_s: float) -> None:
-        refuse_what_is_no_ledger(self.path)
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise LedgerUnusable(
-                f"The ledger {self.path} cannot be written: {error.strerror or error}.",
-                next_step="Give another place with --storage FILE.",
-            ) from error
-        self._db = connect(self.path, busy_timeout_s=busy_timeout_s)
-        try:
-            with self._translated():
-                version = refuse_newer_version(self._db, self.path)
-                if self._lock.was_left_behind or self.path.stat().st_size < 1 << 24:
-                    # A full check takes seconds on a large ledger: then only after a kill.
-                    self._check_integrity()
-                self._migrate(version)
-                mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute("PRAGMA foreign_keys=ON")
-                self._db.execute("CREATE TEMP TABLE todo (file INTEGER PRIMARY KEY)")
-            if mode != "wal":
-                self.warnings.append(
-                    f"The ledger {self.path} is on a file system without shared memory; it works, but slower."
-                )
-            self._check_destination(destination)
-        except BaseException:
-            self._db.close()
-            raise
+_CLIP_COLUMNS = """
+SELECT file.*, folder.path AS folder_path, folder.typed_path, camera.name AS camera_name,
+       job.job_id AS service_job_id, shard.shard_id
+"""
+_CLIP_JOINS = """
+JOIN folder ON folder.id = file.folder JOIN camera ON camera.id = file.camera
+LEFT JOIN job ON job.id = file.job LEFT JOIN shard ON shard.job = file.job AND shard.number = file.shard
+"""
+_ALL_CLIPS = f"{_CLIP_COLUMNS} FROM file {_CLIP_JOINS}"
+# CROSS JOIN keeps SQLite to this order of loops: `todo` first gives the rows in order without a sort.
+_CLIPS = f"{_CLIP_COLUMNS} FROM todo CROSS JOIN file ON file.id = todo.file {_CLIP_JOINS}"
+_IN_ORDER = "ORDER BY todo.file LIMIT ?"
 
-    def _check_integrity(self) -> None:
-        answer = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if answer != "ok":
-            raise damaged(self.path, answer)
 
-    def _migrate(self, version: int) -> None:
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            sql = resources.files("camio_import").joinpath(script).read_text("utf-8")
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {sql}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
-            )
+def _recorded_clip(row: sqlite3.Row) -> RecordedClip:
+    path = _path(row["folder_path"], row["name"])
+    typed = _path(row["typed_path"], row["name"]).replace(os.sep, "/")
+    clip = Clip(
+        file=FoundFile(path, typed, row["size_bytes"], row["mtime_ns"]),
+        camera_name=row["camera_name"],
+        starts_at=moment(row["starts_at"]),
+        time_source=TimeSource(row["time_source"]),
+        duration_s=row["duration_s"],
+        video_codec=row["video_codec"],
+        lat=row["lat"],
+        lng=row["lng"],
+        warnings=tuple(json.loads(row["warnings"])) if row["warnings"] else (),
+    )
+    return RecordedClip(
+        file_id=row["id"],
+        clip=clip,
+        original_filename=printable_path(typed),
+        found_at=moment(row["found_at"]),
+        sha1=row["sha1"].hex() if row["sha1"] else None,
+        uploaded_at=None if row["uploaded_at"] is None else moment(row["uploaded_at"]),
+        job_id=row["service_job_id"],
+        shard_id=row["shard_id"],
+    )
 
-    def _check_destination(self, destination: str) -> None:
-        known = self._value("SELECT value FROM meta WHERE key = 'destination'")
-        if known is None:
-            with self.transaction():
-                self._db.execute("INSERT INTO meta VALUES ('destination', ?)", (destination,))
-        elif known != destination:
-            raise LedgerUnusable(
-                f"The ledger {self.path} records what was sent to “{known}”, not to “{destination}”.",
-                next_step="Give this import a ledger of its own with --storage FILE.",
-            )
 
-    def close(self) -> None:
-        """Write everything back into the one file and give up the lock."""
-        try:
-            self._db.close()
-        finally:
-            self._lock.release()
+def _path(folder: bytes, name: bytes) -> str:
+    return os.fsdecode(os.path.join(folder, name) if name else folder)  # noqa: PTH118
 
-    def __enter__(self) -> Ledger:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _new_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None  # set by every INSERT
+    return cursor.lastrowid
 
-    # --- transactions ---------------------------------------------------------------------
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another one is part of it."""
-        if self._depth:
-            yield
-            return
-        self._depth += 1
-        try:
-            with self._translated():
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-                self._db.execute("COMMIT")
-        finally:
-            self._depth -= 1
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
-
-    def _value(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
-        with self._translated():
-            row = self._db.execute(sql, tuple(parameters)).fetchone()
-        return None if row is None else row[0]
-
-    def _change(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
-        with self.transaction():
-            return self._db.execute(sql, tuple(parameters))
-
-    def _pages(self, sql: str, parameters: tuple[Any, ...] = (), *, after: int = 0) -> Iterator[sqlite3.Row]:
-        """Rows of a query whose last two parameters are "id greater than" and a limit.
-
-        Read page by page, so that the caller may change the same rows meanwhile.
-        """
-        while True:
-            with self._translated():
-                rows = self._db.execute(sql, (*parameters, after, PAGE_ROWS)).fetchall()
-            yield from rows
-            if len(rows) < PAGE_ROWS:
-                return
-            after = rows[-1]["id"]
-
-    def _now_ms(self) -> int:
-        return int(self._now() * 1000)
+class Ledger(LedgerFile):
+    """The ledger, opened for one import at a time. Raises as `LedgerFile` does."""
 
     # --- runs -----------------------------------------------------------------------------
 
@@ -282,7 +196,7 @@ class Ledger:
 
     def orphaned_jobs(self) -> int:
         """Jobs that were asked for and whose answer never came: the service may hold empty ones."""
-        return int(self._value("SELECT count(*) FROM job WHERE state = 'orphaned'"))
+        return int(self._value("SELECT count(*) FROM job WHERE state IN ('creating', 'orphaned')"))
 
     # --- the scan -------------------------------------------------------------------------
 
@@ -301,25 +215,38 @@ class Ledger:
         """All folders of the ledger that are `root` or below it."""
         first = os.fsencode(os.path.join(root, ""))  # noqa: PTH118
         after = first[:-1] + bytes([first[-1] + 1])
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT id, path FROM folder WHERE path = ? OR (path >= ? AND path < ?) ORDER BY id",
-                (os.fsencode(root), first, after),
-            ).fetchall()
-        for row in rows:
-            yield row["id"], os.fsdecode(row["path"])
+        for row in self._rows("SELECT id, path FROM folder WHERE path = ?", (os.fsencode(root),)):
+            yield row["id"], root
+        last = first
+        while True:
+            rows = self._rows(
+                "SELECT id, path FROM folder WHERE path > ? AND path < ? ORDER BY path LIMIT ?",
+                (last, after, PAGE_ROWS),
+            )
+            for row in rows:
+                yield row["id"], os.fsdecode(row["path"])
+            if len(rows) < PAGE_ROWS:
+                return
+            last = rows[-1]["path"]
 
     def known_files(self, folder: int) -> Iterator[KnownFile]:
         """The current files of a folder in the order of the bytes of their names."""
         last_name = b""
         while True:
-            with self._translated():
-                rows = self._db.execute(_KNOWN_FILES, (folder, last_name, PAGE_ROWS)).fetchall()
-            for row in rows:
-                yield _known_file(row)
+            rows = self._rows(_KNOWN_FILES, (folder, last_name, PAGE_ROWS))
+            yield from map(_known_file, rows)
             if len(rows) < PAGE_ROWS:
                 return
             last_name = rows[-1]["name"]
+
+    def known_at(self, folder: int, name: bytes) -> KnownFile | None:
+        """The current file of that name in the folder; with the name b"", the folder itself when it
+        could not be read."""
+        rows = self._rows(_KNOWN_AT, (folder, name))
+        return _known_file(rows[0]) if rows else None
+
+    def known_file(self, file_id: int) -> KnownFile:
+        return _known_file(self._rows(_KNOWN_FILE, (file_id,))[0])
 
     def add_clip(
         self, folder: int, name: bytes, clip: Clip, reading: str, *, replaces: int | None = None,
@@ -390,7 +317,7 @@ class Ledger:
             cursor = self._db.execute(
                 "INSERT INTO file (folder, name, size_bytes, mtime_ns, state, reason, detail, reading, found_at)"
                 " VALUES (?, ?, ?, ?, 'skipped', ?, ?, ?, ?)",
-                (folder, name, rejected.size_bytes, rejected.mtime_ns, rejected.reason, rejected.detail,
+                (folder, name, rejected.size_bytes, rejected.mtime_ns, rejected.reason, encodable(rejected.detail),
                  reading, self._now_ms()),
             )  # fmt: skip
         return _new_id(cursor)
@@ -399,19 +326,26 @@ class Ledger:
         """skipped: a known file that cannot be sent now. It is looked at again when it is next seen."""
         self._drop_out(file_id, "skipped", reason, detail, reading)
 
-    def candidates_for_move(self, size_bytes: int, mtime_ns: int, name: bytes) -> list[tuple[int, str, bytes]]:
-        """Hashed files of that name, size and time: (id, path, sample digest). One may have moved here."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT file.id, folder.path, file.name, sample FROM file JOIN folder ON folder.id = file.folder"
-                " WHERE size_bytes = ? AND mtime_ns = ? AND file.name = ? AND sample IS NOT NULL"
-                " AND (is_current OR state = 'uploaded')"
-                " ORDER BY file.id LIMIT 20",
-                (size_bytes, mtime_ns, name),
-            ).fetchall()
+    def folder_can_be_read(self, folder: int) -> None:
+        """What was noted when the folder could not be read belongs to the past."""
+        row = self.known_at(folder, b"")
+        if row is not None:
+            self._change("UPDATE file SET is_current = 0 WHERE id = ?", (row.file_id,))
+
+    def candidates_for_move(self, size_bytes: int, mtime_ns: int, name: bytes) -> list[MoveCandidate]:
+        """Files of that name, size and time that may have moved: those that were hashed, and those
+        that were to be sent and were not read yet."""
+        rows = self._rows(
+            "SELECT file.id, folder.path, file.name, sample, camera.name AS camera_name"
+            " FROM file JOIN folder ON folder.id = file.folder LEFT JOIN camera ON camera.id = file.camera"
+            " WHERE size_bytes = ? AND mtime_ns = ? AND file.name = ?"
+            " AND (is_current OR state = 'uploaded' OR reason = ?)"
+            " AND (sample IS NOT NULL OR state IN ('found', 'assigned') OR reason = ?)"
+            " ORDER BY sample IS NULL, file.id LIMIT 20",
+            (size_bytes, mtime_ns, name, Reason.VANISHED, Reason.VANISHED),
+        )
         return [
-            (row["id"], os.path.join(os.fsdecode(row["path"]), os.fsdecode(row["name"])), row["sample"])  # noqa: PTH118
-            for row in rows
+            MoveCandidate(row["id"], _path(row["path"], row["name"]), row["camera_name"], row["sample"]) for row in rows
         ]
 
     def move(self, file_id: int, folder: int, name: bytes, old_path: str, *, replaces: int | None = None) -> None:
@@ -422,12 +356,27 @@ class Ledger:
             self._db.execute(
                 "UPDATE file SET folder = ?, name = ?, is_current = 1 WHERE id = ?", (folder, name, file_id)
             )
-            self._note(file_id, f"moved here from {_printable(old_path)}")
+            self._note(file_id, f"moved here from {printable_path(old_path)}")
 
-    def known_file(self, file_id: int) -> KnownFile:
-        with self._translated():
-            row = self._db.execute(_KNOWN_FILE, (file_id,)).fetchone()
-        return _known_file(row)
+    def await_original(self, file_id: int) -> None:
+        """to do, as long as it is not known whether the file of which it is a duplicate is delivered."""
+        self._add_to_do(file_id)
+
+    def take_up_lost_duplicates(self) -> int:
+        """found: duplicates to do whose original is neither delivered nor to be sent in this run.
+
+        Returns how many there are.
+        """
+        rows = self._rows(
+            "SELECT todo.file FROM todo CROSS JOIN file ON file.id = todo.file WHERE file.state = 'duplicate'"
+            " AND NOT EXISTS (SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of"
+            "  AND (original.state = 'uploaded' OR (original.is_current AND original.state IN ('found', 'assigned')"
+            "   AND original.id IN (SELECT file FROM todo))))"
+        )
+        with self.transaction():
+            for row in rows:
+                self.take_up(row[0])
+        return len(rows)
 
     # --- the plan -------------------------------------------------------------------------
 
@@ -450,16 +399,23 @@ class Ledger:
         digest = bytes.fromhex(sha1)
         with self.transaction():
             self._db.execute("UPDATE file SET sha1 = ?, sample = ? WHERE id = ?", (digest, sample, file_id))
+            # It may have changed after others were found to be its duplicates: those are not, any more.
+            self._db.execute(
+                "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END, duplicate_of = NULL"
+                " WHERE duplicate_of = ? AND state = 'duplicate' AND sha1 != ?",
+                (file_id, digest),
+            )
             return self.mark_if_duplicate(file_id)
 
     def mark_if_duplicate(self, file_id: int) -> int | None:
-        """duplicate: when another file of the camera with the same content is, or will be, delivered."""
+        """duplicate: when another file of the camera with the same content is delivered, or will be
+        in this run. (One that only an import of another folder would send may never be.)"""
         with self.transaction():
             original = self._value(
                 "SELECT other.id FROM file AS this JOIN file AS other ON other.camera = this.camera"
                 " AND other.size_bytes = this.size_bytes AND other.sha1 = this.sha1 AND other.id != this.id"
                 " WHERE this.id = ? AND (other.state = 'uploaded' OR (other.is_current"
-                " AND other.state IN ('found', 'assigned', 'uploading')))"
+                " AND other.state IN ('found', 'assigned', 'uploading') AND other.id IN (SELECT file FROM todo)))"
                 " ORDER BY other.state != 'uploaded', other.id LIMIT 1",
                 (file_id,),
             )
@@ -477,12 +433,11 @@ class Ledger:
 
     def to_do_cameras(self) -> tuple[str, ...]:
         """The cameras of all files to do, by name."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT DISTINCT camera.name FROM todo JOIN file ON file.id = todo.file"
-                " JOIN camera ON camera.id = file.camera WHERE state IN ('found', 'assigned')"
-                " ORDER BY camera.name"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT DISTINCT camera.name FROM todo JOIN file ON file.id = todo.file"
+            " JOIN camera ON camera.id = file.camera WHERE state IN ('found', 'assigned')"
+            " ORDER BY camera.name"
+        )
         return tuple(row[0] for row in rows)
 
     def job_outline(self) -> JobOutline | None:
@@ -585,7 +540,7 @@ class Ledger:
             self._db.execute(
                 "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END, detail = ?"
                 " WHERE id = ?",
-                (why, file_id),
+                (encodable(why), file_id),
             )
             self._note(file_id, why)
 
@@ -607,7 +562,7 @@ class Ledger:
         with self.transaction():
             self._db.execute(
                 "UPDATE file SET state = ?, reason = ?, detail = ?, reading = coalesce(?, reading) WHERE id = ?",
-                (state, reason, detail, reading, file_id),
+                (state, reason, encodable(detail), reading, file_id),
             )
             self._note(file_id, f"{state}: {reason.phrase}: {detail}")
 
@@ -615,21 +570,19 @@ class Ledger:
 
     def open_files_by_shard(self) -> Counter[ShardKey]:
         """How many files of each shard are still to be sent."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT job, shard, count(*) AS files FROM file WHERE job IS NOT NULL"
-                " AND state IN ('found', 'assigned', 'uploading') GROUP BY job, shard"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT job, shard, count(*) AS files FROM file WHERE job IS NOT NULL"
+            " AND state IN ('found', 'assigned', 'uploading') GROUP BY job, shard"
+        )
         return Counter({ShardKey(row["job"], row["shard"]): row["files"] for row in rows})
 
     def due_shards(self) -> list[ShardKey]:
         """Shards that are not registered and none of whose files is still to be sent."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT job, number FROM shard WHERE registered_at IS NULL AND NOT EXISTS ("
-                " SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
-                " AND state IN ('found', 'assigned', 'uploading')) ORDER BY job, number"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT job, number FROM shard WHERE registered_at IS NULL AND NOT EXISTS ("
+            " SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
+            " AND state IN ('found', 'assigned', 'uploading')) ORDER BY job, number"
+        )
         return [ShardKey(row["job"], row["number"]) for row in rows]
 
     def shard_of(self, file_id: int) -> ShardKey | None:
@@ -669,7 +622,9 @@ class Ledger:
         )
 
     def shard_not_registered(self, key: ShardKey, why: str) -> None:
-        self._change("UPDATE shard SET last_error = ? WHERE job = ? AND number = ?", (why, key.job, key.number))
+        self._change(
+            "UPDATE shard SET last_error = ? WHERE job = ? AND number = ?", (encodable(why), key.job, key.number)
+        )
 
     def _reopen_shard_of(self, file_id: int) -> None:
         """What is delivered later makes a shard due again."""
@@ -683,11 +638,9 @@ class Ledger:
 
     def to_do_counts(self) -> Counter[tuple[str, Reason | None]]:
         """How this run's files to do stand now: (state, reason) -> number of files."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT state, reason, count(*) AS files FROM todo JOIN file ON file.id = todo.file"
-                " GROUP BY state, reason"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT state, reason, count(*) AS files FROM todo JOIN file ON file.id = todo.file GROUP BY state, reason"
+        )
         return Counter({
             (row["state"], Reason(row["reason"]) if row["reason"] else None): row["files"] for row in rows
         })  # fmt: skip
@@ -703,11 +656,10 @@ class Ledger:
 
     def to_do_job_ids(self) -> list[str]:
         """The service's ids of the jobs that this run's files belong to."""
-        with self._translated():
-            rows = self._db.execute(
-                "SELECT job_id FROM job WHERE job_id != '' AND id IN"
-                " (SELECT DISTINCT job FROM todo JOIN file ON file.id = todo.file) ORDER BY id"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT job_id FROM job WHERE job_id != '' AND id IN"
+            " (SELECT DISTINCT job FROM todo JOIN file ON file.id = todo.file) ORDER BY id"
+        )
         return [row[0] for row in rows]
 
     def shards_open(self) -> int:
@@ -719,7 +671,7 @@ class Ledger:
     def _clip_columns(self, clip: Clip) -> tuple[Any, ...]:
         return (
             self._camera(clip.camera_name),
-            round(clip.starts_at.timestamp() * 1000),
+            milliseconds(clip.starts_at),
             clip.duration_s,
             clip.lat,
             clip.lng,
@@ -729,6 +681,7 @@ class Ledger:
         )
 
     def _camera(self, name: str) -> int:
+        name = encodable(name)
         known = self._db.execute("SELECT id FROM camera WHERE name = ?", (name,)).fetchone()
         if known:
             return int(known[0])
@@ -747,172 +700,6 @@ class Ledger:
         self._db.execute("INSERT OR IGNORE INTO todo VALUES (?)", (file_id,))
 
     def _note(self, file_id: int, what: str) -> None:
-        self._db.execute("INSERT INTO history (file, at, what) VALUES (?, ?, ?)", (file_id, self._now_ms(), what))
-
-
-# --- opening, shared with the read-only reports ---------------------------------------------------
-
-
-def refuse_what_is_no_ledger(path: Path) -> None:
-    """Raise LedgerUnusable for an existing file that is not an SQLite database. It is not touched."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(16)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise LedgerUnusable(
-            f"The ledger {path} cannot be read: {error.strerror or error}.",
-            next_step="Give another place with --storage FILE.",
-        ) from error
-    if head and head != b"SQLite format 3\0":
-        raise not_a_ledger(path)
-
-
-def refuse_newer_version(db: sqlite3.Connection, path: Path) -> int:
-    """The ledger's version (0: new and empty). Raises LedgerUnusable."""
-    application_id = db.execute("PRAGMA application_id").fetchone()[0]
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application_id != APPLICATION_ID and (tables or application_id or version):
-        raise not_a_ledger(path)
-    if version > SCHEMA_VERSION:
-        raise LedgerUnusable(
-            f"The ledger {path} was made by a newer version of camio-import"
-            f" (ledger version {version}; this one knows {SCHEMA_VERSION}).",
-            next_step="Use the newer camio-import, or give another ledger with --storage FILE.",
+        self._db.execute(
+            "INSERT INTO history (file, at, what) VALUES (?, ?, ?)", (file_id, self._now_ms(), encodable(what))
         )
-    return version
-
-
-def connect(path: Path, *, read_only: bool = False, busy_timeout_s: float = 10) -> sqlite3.Connection:
-    """An autocommitting connection with named columns.
-
-    One thread writes. Another may read for it while it waits (a hook that looks at a job's clips).
-    """
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
-    try:
-        db = sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def not_a_ledger(path: Path) -> LedgerUnusable:
-    return LedgerUnusable(
-        f"{path} is not a ledger of camio-import. It was left as it is.",
-        next_step="Give the path of a ledger, or of a new file, with --storage FILE.",
-    )
-
-
-def damaged(path: Path, cause: object) -> LedgerUnusable:
-    return LedgerUnusable(
-        f"The ledger {path} is damaged ({cause}). It was left as it is.",
-        next_step=f"Keep a copy of it. To start anew, rename it (for example to {path.name}.damaged):"
-        " every file is then looked at again, and the Box recognises what it already has.",
-    )
-
-
-def translate(error: sqlite3.Error, path: Path) -> LedgerUnusable | LedgerLocked | LedgerWriteFailed:
-    """The error of this project for an error of SQLite."""
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return LedgerLocked(f"Another program keeps the ledger {path} locked.", next_step="Close it, and start again.")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return damaged(path, error)
-    if primary == sqlite3.SQLITE_CANTOPEN:
-        return LedgerUnusable(
-            f"The ledger {path} cannot be opened.", next_step="Give another place with --storage FILE."
-        )
-    return LedgerWriteFailed(
-        f"The ledger {path} could not be written ({error}). Nothing more is sent, so that nothing goes unrecorded.",
-        next_step="Make room on that disk, or check that it can be written, and run the same command again.",
-    )
-
-
-# --- rows to records ------------------------------------------------------------------------
-
-_KNOWN_COLUMNS = """
-SELECT file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
-       camera.name AS camera_name, file.starts_at, file.sha1,
-       file.state = 'duplicate' AND NOT EXISTS (
-           SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of
-           AND (original.state = 'uploaded' OR (original.is_current AND original.state
-                IN ('found', 'assigned', 'uploading')))) AS original_is_lost
-FROM file LEFT JOIN camera ON camera.id = file.camera
-"""
-_KNOWN_FILES = f"{_KNOWN_COLUMNS} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
-_KNOWN_FILE = f"{_KNOWN_COLUMNS} WHERE file.id = ?"
-
-_CLIP_COLUMNS = """
-SELECT file.*, folder.path AS folder_path, folder.typed_path, camera.name AS camera_name,
-       job.job_id AS service_job_id, shard.shard_id
-"""
-_CLIP_JOINS = """
-JOIN folder ON folder.id = file.folder JOIN camera ON camera.id = file.camera
-LEFT JOIN job ON job.id = file.job LEFT JOIN shard ON shard.job = file.job AND shard.number = file.shard
-"""
-_ALL_CLIPS = f"{_CLIP_COLUMNS} FROM file {_CLIP_JOINS}"
-# CROSS JOIN keeps SQLite to this order of loops: `todo` first gives the rows in order without a sort.
-_CLIPS = f"{_CLIP_COLUMNS} FROM todo CROSS JOIN file ON file.id = todo.file {_CLIP_JOINS}"
-_IN_ORDER = "ORDER BY todo.file LIMIT ?"
-
-
-def _known_file(row: sqlite3.Row) -> KnownFile:
-    return KnownFile(
-        file_id=row["id"],
-        name=row["name"],
-        size_bytes=row["size_bytes"],
-        mtime_ns=row["mtime_ns"],
-        state=row["state"],
-        reason=Reason(row["reason"]) if row["reason"] else None,
-        reading=row["reading"],
-        camera_name=row["camera_name"],
-        starts_at=None if row["starts_at"] is None else moment(row["starts_at"]),
-        sha1=row["sha1"].hex() if row["sha1"] else None,
-        original_is_lost=bool(row["original_is_lost"]),
-    )
-
-
-def _recorded_clip(row: sqlite3.Row) -> RecordedClip:
-    name = os.fsdecode(row["name"])
-    path = os.path.join(os.fsdecode(row["folder_path"]), name)  # noqa: PTH118
-    typed = os.path.join(os.fsdecode(row["typed_path"]), name).replace(os.sep, "/")  # noqa: PTH118
-    clip = Clip(
-        file=FoundFile(path, typed, row["size_bytes"], row["mtime_ns"]),
-        camera_name=row["camera_name"],
-        starts_at=moment(row["starts_at"]),
-        time_source=TimeSource(row["time_source"]),
-        duration_s=row["duration_s"],
-        video_codec=row["video_codec"],
-        lat=row["lat"],
-        lng=row["lng"],
-        warnings=tuple(json.loads(row["warnings"])) if row["warnings"] else (),
-    )
-    return RecordedClip(
-        file_id=row["id"],
-        clip=clip,
-        original_filename=_printable(typed),
-        found_at=moment(row["found_at"]),
-        sha1=row["sha1"].hex() if row["sha1"] else None,
-        uploaded_at=None if row["uploaded_at"] is None else moment(row["uploaded_at"]),
-        job_id=row["service_job_id"],
-        shard_id=row["shard_id"],
-    )
-
-
-def moment(milliseconds: int) -> datetime:
-    """An instant of the ledger as an aware UTC time."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _printable(path: str) -> str:
-    """The path as text that can be encoded: bytes that are not UTF-8 are written as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _new_id(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None  # set by every INSERT
-    return cursor.lastrowid

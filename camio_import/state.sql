@@ -49,7 +49,7 @@ CREATE TABLE shard (
 CREATE TABLE file (
     id           INTEGER PRIMARY KEY,
     folder       INTEGER NOT NULL REFERENCES folder,
-    name         BLOB    NOT NULL,
+    name         BLOB    NOT NULL,      -- empty for a folder that could not be read
     size_bytes   INTEGER NOT NULL,
     mtime_ns     INTEGER NOT NULL,
     is_current   INTEGER NOT NULL DEFAULT 1, -- 0: the path now holds other content
@@ -80,10 +80,11 @@ CREATE TABLE file (
 );
 
 CREATE UNIQUE INDEX file_by_path    ON file (folder, name) WHERE is_current;
-CREATE        INDEX file_by_content ON file (camera, size_bytes) WHERE camera IS NOT NULL;
+CREATE        INDEX file_retired    ON file (folder, name) WHERE NOT is_current;
+CREATE        INDEX file_by_content ON file (camera, size_bytes, sha1) WHERE camera IS NOT NULL;
+CREATE        INDEX file_by_stamp   ON file (size_bytes, mtime_ns, name);
 CREATE        INDEX file_by_shard   ON file (job, shard) WHERE job IS NOT NULL;
-CREATE        INDEX file_by_stamp   ON file (size_bytes, mtime_ns);
-CREATE        INDEX file_open       ON file (id) WHERE state = 'uploading';
+CREATE        INDEX file_pending    ON file (state, job, shard) WHERE state IN ('found', 'assigned', 'uploading');
 CREATE        INDEX file_copies     ON file (duplicate_of) WHERE duplicate_of IS NOT NULL;
 
 -- What happened to a file beyond the ordinary course, for `why`.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,12 +17,13 @@ from typing import TypeVar
 
 from camio_import import __version__
 from camio_import.content import sha1_of
+from camio_import.drive import DriveWatch
 from camio_import.errors import (
     CamioImportError,
     CredentialsRefused,
     ExitCode,
     FileChanged,
-    FileProblem,
+    FileUnreadable,
     FileVanished,
     LedgerUnusable,
     LedgerWriteFailed,
@@ -38,7 +38,6 @@ from camio_import.progress import (
     FileDuplicate,
     FileSkipped,
     Hashing,
-    HookSilent,
     JobCreated,
     Planned,
     Reporter,
@@ -50,10 +49,11 @@ from camio_import.progress import (
 from camio_import.reading import ClipReader
 from camio_import.retry import Backoff, Concurrency
 from camio_import.scan import Scanner, ScanResult
-from camio_import.sending import SILENT_HOOK_S, TICK_S, Patience, Sending
+from camio_import.sending import TICK_S, Patience, Sending
 from camio_import.state import Ledger
-from camio_import.walker import Walker, why_unreadable
-from camio_import.workers import CallTask, Crew, StopRequest, Task, wait_for
+from camio_import.tasks import Silence
+from camio_import.walker import Walker
+from camio_import.workers import CallTask, Clock, Crew, StopRequest, SystemClock, Task
 
 log = logging.getLogger("camio_import")
 
@@ -89,16 +89,20 @@ class Importer:
     options: ImportOptions
     reporter: Reporter
     stop: StopRequest = field(default_factory=StopRequest)
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = field(default_factory=SystemClock)
     backoff: Callable[[], Backoff] = Backoff
     _scanned: ScanResult = field(default_factory=ScanResult)
     _sending: Sending | None = None
     _started_at: float = 0.0
+    _drive: DriveWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._drive = DriveWatch(self.walker.root)
 
     def run(self) -> Summary:
         """Import the folder and say how it ended. Does not raise what only ends the run early:
         that is in the summary, with the counts."""
-        self._started_at = self.clock()
+        self._started_at = self.clock.now()
         self.reporter.handle(RunStarted(self.walker.root, self.options.destination, str(self.ledger.path)))
         for warning in self.ledger.warnings:
             self.reporter.handle(Warned(warning))
@@ -143,7 +147,7 @@ class Importer:
         else:
             concurrency = Concurrency(fixed=1)
         return Sending(
-            self.ledger, hook, root=self.walker.root, reporter=self.reporter, stop=self.stop,
+            self.ledger, hook, drive=self._drive, reporter=self.reporter, stop=self.stop,
             concurrency=concurrency, patience=Patience(self.options.patience_s),
             backoff=self.backoff, clock=self.clock,
         )  # fmt: skip
@@ -181,13 +185,14 @@ class Importer:
                 hashed = sha1_of(file, progress=count, cancelled=self.stop.is_set)
             except FileChanged:
                 continue  # hashed again, as it is then, when its turn to be sent comes
-            except FileProblem as error:
-                cause = error.__cause__
-                reason = why_unreadable(cause)[0] if isinstance(cause, OSError) else Reason.READ_ERROR
-                reason = Reason.VANISHED if isinstance(error, FileVanished) else reason
+            except (FileVanished, FileUnreadable) as error:
+                if (problem := self._drive.problem(error)) is not None:
+                    raise problem from error
+                reason = self._drive.reason(error)
                 self.ledger.skip(recorded.file_id, reason, str(error))
                 self.reporter.handle(FileSkipped(file.path, reason, str(error)))
                 continue
+            self._drive.on_read()
             if self.ledger.set_hash(recorded.file_id, hashed.sha1, hashed.sample) is not None:
                 self.reporter.handle(FileDuplicate(file.path, file.size_bytes))
         self.stop.check()
@@ -232,7 +237,7 @@ class Importer:
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until the service takes it, within the patience; a stop request ends the wait."""
         limit_s = START_PATIENCE_S if self.options.patience_s is None else self.options.patience_s
-        started_at = self.clock()
+        started_at = self.clock.now()
         backoff = self.backoff()
         while True:
             self.stop.check()
@@ -243,10 +248,10 @@ class Importer:
                 wait_s = backoff.next_wait_s(asked_for_s)
                 # A service that says when to come back is there, and busy: that is worth waiting for.
                 is_worth_it = asked_for_s is not None and self.options.patience_s is None
-                if self.clock() - started_at + wait_s > limit_s and not is_worth_it:
+                if self.clock.now() - started_at + wait_s > limit_s and not is_worth_it:
                     raise
                 self.reporter.handle(Waiting(str(error), wait_s))
-                self.stop.sleep(wait_s)
+                self.clock.sleep(wait_s, self.stop)
 
     def _in_thread(self, what: str, call: Callable[[], T]) -> T:
         """Call in a thread, so that a hook that hangs can be told of, and left."""
@@ -255,13 +260,10 @@ class Importer:
         task = CallTask(call)
         crew.start(task)
         crew.dismiss()
-        started_at = said_at = self.clock()
-        while not wait_for(done, TICK_S):
+        silence = Silence(what, self.clock.now())
+        while not self.clock.wait_for(done, TICK_S, is_any_running=True):
             self.stop.check()
-            now = self.clock()
-            if now - said_at > SILENT_HOOK_S:
-                said_at = now
-                self.reporter.handle(HookSilent(what, now - started_at))
+            silence.look(self.clock.now(), 0, self.reporter)
         if task.error is not None:
             raise task.error
         result: T = task.result
@@ -289,7 +291,7 @@ class Importer:
             pending=pending,
             uploaded_bytes=sending.accepted_bytes if sending else 0,
             pending_bytes=self.ledger.to_do_size()[1],
-            seconds=self.clock() - self._started_at,
+            seconds=self.clock.now() - self._started_at,
             job_ids=tuple(self.ledger.to_do_job_ids()),
             shards_open=self.ledger.shards_open(),
             orphaned_jobs=self.ledger.orphaned_jobs(),

@@ -33,7 +33,9 @@ class Walker:
     """
 
     def __init__(self, root: str, extensions: Sequence[str] = ("mp4",)) -> None:
-        self.root = os.path.abspath(root)  # noqa: PTH100  (Path would lose a trailing "..", and bytes)
+        # Only the system itself knows where ".." leads when there are links on the way.
+        has_parent = os.pardir in root.replace(os.sep, "/").split("/")
+        self.root = os.path.realpath(root) if has_parent else os.path.abspath(root)  # noqa: PTH100
         self._suffixes = tuple("." + extension.lower().lstrip(".") for extension in extensions)
         self.ignored: Counter[str] = Counter()
         self.unreadable: list[str] = []
@@ -45,6 +47,7 @@ class Walker:
         return name.lower().endswith(self._suffixes) and not name.startswith("._")
 
     def __iter__(self) -> Iterator[FoundFile | Rejected]:
+        self._forget()
         waiting = [(self.root, "")]
         while waiting:
             path, relative_path = waiting.pop()
@@ -60,6 +63,13 @@ class Walker:
                 (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
                 for name in reversed(subfolders)
             )
+
+    def _forget(self) -> None:
+        """Each pass begins anew."""
+        self.ignored.clear()
+        self.unreadable.clear()
+        self.folders_read = 0
+        self._visited.clear()
 
     def _read_folder(self, path: str) -> tuple[list[str], list[str]]:
         """The wanted file names and the subfolder names, each sorted; nothing for a folder seen before."""
@@ -112,6 +122,9 @@ def _look_at(path: str, relative_path: str) -> FoundFile | Rejected:
         return Rejected(path, relative_path, reason, detail)
     if not stat.S_ISREG(status.st_mode):
         return Rejected(path, relative_path, Reason.NOT_A_FILE, f"it is a {_kind(status.st_mode)}")
+    if abs(status.st_mtime_ns) >= 1 << 63:
+        detail = "the time it was last written is out of range: give it another one, for example with “touch”"
+        return Rejected(path, relative_path, Reason.BAD_TIME, detail)
     if status.st_size == 0:
         return Rejected(path, relative_path, Reason.EMPTY, "it has no content (0 bytes)", 0, status.st_mtime_ns)
     return FoundFile(path, relative_path, status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""Threads that carry out one task at a time and hand it back when it is done."""
+"""Threads that carry out one task at a time and hand it back when it is done; and waiting for them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Crew:
 
 
 def wait_for(done: queue.SimpleQueue[Task], timeout_s: float, *, most: int = 256) -> list[Task]:
-    """The finished tasks, waiting up to `timeout_s` for the first one."""
+    """The finished tasks, waiting up to `timeout_s` for the first one, and no more than `most`."""
     tasks: list[Task] = []
     try:
         tasks.append(done.get(timeout=max(0.001, timeout_s)))
@@ -104,7 +104,7 @@ class StopRequest:
         """Raise `Cancelled` when the user has asked to stop."""
         if self.is_set():
             raise Cancelled(
-                "Stopped on request.",
+                "It was asked to stop.",
                 next_step="Run the same command again to carry on.",
                 exit_code=self.exit_code or ExitCode.INTERRUPTED,
             )
@@ -116,3 +116,32 @@ class StopRequest:
             # In short pieces: on Windows a long wait would not let the signal handler run.
             self._event.wait(min(left, 0.2))
             self.check()
+
+
+class Clock(Protocol):
+    """Monotonic time, and all waiting of the engine. The tests have one that skips the waits."""
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+
+    def sleep(self, seconds: float, stop: StopRequest) -> None:
+        """Wait; raises `Cancelled` at once when asked to stop."""
+
+    def wait_for(self, done: queue.SimpleQueue[Task], timeout_s: float, *, is_any_running: bool) -> list[Task]:
+        """The finished tasks, waiting up to `timeout_s` for the first one.
+
+        `is_any_running` says whether there is one to wait for, or only time to let pass.
+        """
+
+
+class SystemClock:
+    """The computer's own."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float, stop: StopRequest) -> None:
+        stop.sleep(seconds)
+
+    def wait_for(self, done: queue.SimpleQueue[Task], timeout_s: float, *, is_any_running: bool) -> list[Task]:
+        return wait_for(done, timeout_s)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camio_import.cli.options import (
     Parser,
@@ -26,6 +27,11 @@ from camio_import.cli.options import (
 from camio_import.display import count, duration, moment, shortened, shown, size, table
 from camio_import.errors import ExitCode
 from camio_import.model import FoundFile
+
+if TYPE_CHECKING:
+    from camio_import.ledger_report import FileRow, LedgerReport
+    from camio_import.progress import Event, Reporter
+    from camio_import.walker import Walker
 
 DESCRIPTION = """\
 Looks at the videos below a folder and says what an import would make of them: cameras,
@@ -104,9 +110,9 @@ def _propose(options: argparse.Namespace, folder: Path) -> int:
     return int(ExitCode.OK)
 
 
-def _first_files(walker: object) -> Iterator[FoundFile]:
+def _first_files(walker: Walker) -> Iterator[FoundFile]:
     found = 0
-    for item in walker:  # type: ignore[attr-defined]
+    for item in walker:
         if isinstance(item, FoundFile):
             yield item
             found += 1
@@ -126,7 +132,7 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
     from camio_import.cli.reporters import BarReporter
     from camio_import.cli.stopping import stop_on_signals
     from camio_import.ledger_report import LedgerReport
-    from camio_import.progress import NullReporter, Reporter
+    from camio_import.progress import NullReporter
     from camio_import.state import Ledger
     from camio_import.uploader import Importer, ImportOptions
     from camio_import.walker import Walker
@@ -164,26 +170,23 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
 class _WithoutMessages:
     """Only the bars of a reporter: what a check has to say, it says at its end."""
 
-    def __init__(self, reporter: object) -> None:
+    def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
-    def handle(self, event: object) -> None:
+    def handle(self, event: Event) -> None:
         from camio_import.progress import Hashing, Scanning
 
         if isinstance(event, Scanning | Hashing):
-            self._reporter.handle(event)  # type: ignore[attr-defined]
+            self._reporter.handle(event)
 
     def close(self) -> None:
-        self._reporter.close()  # type: ignore[attr-defined]
+        self._reporter.close()
 
 
 class _Report:
     """Prints what the check's ledger holds. `listed` None names every file."""
 
-    def __init__(self, report: object, *, listed: int | None) -> None:
-        from camio_import.ledger_report import LedgerReport
-
-        assert isinstance(report, LedgerReport)
+    def __init__(self, report: LedgerReport, *, listed: int | None) -> None:
         self._ledger = report
         self._listed = listed
 
@@ -199,9 +202,8 @@ class _Report:
         rows = []
         for camera in self._ledger.cameras():
             if camera.name:
-                files = sum(camera.counts.values())
                 rows.append((
-                    shown(camera.name), f"{files:,}", size(camera.size_bytes), moment(camera.first_start),
+                    shown(camera.name), f"{camera.files:,}", size(camera.size_bytes), moment(camera.first_start),
                     moment(camera.last_start), duration(camera.total_duration_s),
                 ))  # fmt: skip
         if rows:
@@ -218,17 +220,17 @@ class _Report:
 
     def _show_skipped(self) -> bool:
         lines = [
-            f"{shown(file.path)}\n      {shown(file.detail or '')}"
+            f"{shown(file.path)}\n      {shown(file.detail)}"
             for file in self._limited(self._ledger.files(state="skipped"))
         ]
-        return self._heading("would not be sent", lines, self._ledger.states()["skipped"])
+        return self._heading("Would not be sent", lines, self._ledger.states()["skipped"])
 
     def _show_duplicates(self) -> bool:
         lines = [
             f"{shown(file.path)}\n      is a copy of {shown(file.duplicate_of_path or '?')}"
             for file in self._limited(self._ledger.files(state="duplicate"))
         ]
-        return self._heading("are copies of others, and would be sent once", lines, self._ledger.states()["duplicate"])
+        return self._heading("Copies of other files, not sent again", lines, self._ledger.states()["duplicate"])
 
     def _show_warnings(self) -> bool:
         lines, found = [], 0
@@ -237,7 +239,7 @@ class _Report:
                 found += 1
                 if self._listed is None or found <= self._listed:
                     lines.append(f"{shown(file.path)}\n      " + "\n      ".join(map(shown, file.warnings)))
-        return self._heading("would be sent, but look at this", lines, found)
+        return self._heading("Would be sent, but look at this first", lines, found)
 
     def _show_jumps(self) -> bool:
         """Where a camera's clock seems to have been wrong: long gaps, and steps back in the order of names."""
@@ -246,7 +248,7 @@ class _Report:
         found = 0
         previous: dict[tuple[str, str], tuple[datetime, str]] = {}
         for file in self._ledger.files(state=None):
-            if file.camera is None or file.starts_at is None:
+            if not file.camera or file.starts_at is None:
                 continue
             starts[file.camera].append(file.starts_at.timestamp())
             folder, _, name = file.path.replace("\\", "/").rpartition("/")
@@ -265,19 +267,18 @@ class _Report:
                     lines.append(
                         f"{shown(camera)}: nothing for {duration(later - earlier)}, from {_at(earlier)} to {_at(later)}"
                     )
-        return self._heading("times jump; was a recorder's clock wrong?", lines[: self._listed], found, noun="place")
+        return self._heading("Times that jump: was a recorder's clock wrong?", lines[: self._listed], found)
 
-    def _limited(self, files: Iterator[object]) -> Iterator[object]:
+    def _limited(self, files: Iterator[FileRow]) -> Iterator[FileRow]:
         for number, file in enumerate(files):
             if self._listed is not None and number >= self._listed:
                 return
             yield file
 
-    def _heading(self, what: str, lines: list[str], total: int, *, noun: str = "file") -> bool:
+    def _heading(self, what: str, lines: list[str], total: int) -> bool:
         if not total:
             return False
-        where = f"{count(total, noun)} where" if noun == "place" else count(total, noun)
-        print(f"\n{where} {what}:")
+        print(f"\n{what} ({total:,}):")
         for line in lines:
             print(f"  {line}")
         if total > len(lines):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from camio_import.display import count, duration, shortened, shown, size
+from camio_import.display import count, duration, shortened, shown, size, wrapped
 from camio_import.progress import (
     Connected,
     Event,
@@ -193,7 +193,7 @@ class BarReporter:
     def handle(self, event: Event) -> None:
         self._totals.take(event)
         if (message := self._messages.of(event)) is not None:
-            self._new_bar.write(message, file=self._stream)
+            self._new_bar.write(wrapped(message), file=self._stream)
         match event:
             case Scanning(found=found, new=new):
                 self._show_scan(found, new)
@@ -277,8 +277,7 @@ class _Slot:
 
     def begin(self, text: str, total: int) -> None:
         self.bar.set_description_str(f"{shortened(text, 40):40}", refresh=False)
-        self.bar.total = total
-        self.bar.n = 0
+        self.bar.reset(total)
 
     def show(self, done: int) -> None:
         self.bar.n = done

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
 from camio_import.cli.options import Parser
 from camio_import.display import count, duration, moment, shown, size, table
 from camio_import.errors import ExitCode
-from camio_import.model import Reason, utc_milliseconds
+from camio_import.model import utc_milliseconds
 
 if TYPE_CHECKING:
     from camio_import.ledger_report import LedgerReport
@@ -88,10 +89,10 @@ def _print_overview(report: LedgerReport, below: str | None, options: argparse.N
         print(f"Only what is below {shown(below)}.")
     rows = []
     for camera in report.cameras(below):
-        counts = camera.counts
+        counts = Counter(camera.states)
         pending = counts["found"] + counts["assigned"] + counts["uploading"]
         rows.append((
-            shown(camera.name) or "(no camera)", f"{sum(counts.values()):,}", f"{counts['uploaded']:,}", f"{pending:,}",
+            shown(camera.name) or "(no camera)", f"{camera.files:,}", f"{counts['uploaded']:,}", f"{pending:,}",
             f"{counts['duplicate']:,}", f"{counts['skipped']:,}", f"{counts['failed']:,}", size(camera.size_bytes),
         ))  # fmt: skip
     if not rows:
@@ -125,10 +126,10 @@ def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Na
         return
     print("\nNot sent:")
     for row in reasons:
-        print(f"  {row.files:,}  {row.state}: {Reason(row.reason).phrase}")
+        print(f"  {row.files:,}  {row.state}: {row.reason.phrase}")
         print(f"      such as {shown(row.example_path)}")
-        if row.detail:
-            print(f"      {shown(row.detail)}")
+        if row.example_detail:
+            print(f"      {shown(row.example_detail)}")
     where = (f" --storage {options.storage}" if options.storage else "") + (
         f" {options.folder}" if options.folder else ""
     )
@@ -165,7 +166,7 @@ def _print_list(report: LedgerReport, below: str | None, state: str) -> None:
         found += 1
         print(shown(file.path))
         if file.state in ("skipped", "failed") and file.reason:
-            print(f"    {Reason(file.reason).phrase}" + (f": {shown(file.detail)}" if file.detail else ""))
+            print(f"    {file.reason.phrase}" + (f": {shown(file.detail)}" if file.detail else ""))
         elif file.duplicate_of_path:
             print(f"    the same as {shown(file.duplicate_of_path)}")
         elif file.detail:
@@ -185,7 +186,7 @@ def print_csv(path: Path, below: str | Path | None, *, state: str | None = None,
         for file in report.files(state=state, below=folder):
             start = utc_milliseconds(file.starts_at) if file.starts_at else ""
             name = given_name(file.camera, start, file.sha1) if file.camera and file.sha1 else ""
-            cells = (file.path, name, file.camera or "", start, _when(file.found_at), _when(file.uploaded_at))
+            cells = (file.path, name, file.camera, start, _when(file.found_at), _when(file.uploaded_at))
             writer.writerow([_spreadsheet_safe(shown(cell)) for cell in cells])
     return int(ExitCode.OK)
 

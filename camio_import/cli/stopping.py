@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from camio_import.cli.options import is_terminal
 from camio_import.errors import ExitCode
 from camio_import.workers import StopRequest
 
@@ -28,7 +29,9 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
             os._exit(int(status))  # the ledger is as safe as after a power cut
         stop.ask(status)
         try:
-            os.write(2, b"\nStopping: finishing what can be finished. Press Ctrl-C again to stop at once.\n")
+            # The bars, if any, are drawn anew below it.
+            start = b"\r\x1b[J" if is_terminal(sys.stderr) else b""
+            os.write(2, start + b"Stopping: finishing what can be finished. Press Ctrl-C again to stop at once.\n")
         except OSError:
             pass
 

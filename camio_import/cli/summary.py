@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from camio_import.display import by_reason, count, duration, shown, size
+from camio_import.display import by_reason, count, duration, shown, size, wrapped
 from camio_import.errors import ExitCode
 from camio_import.model import Summary
 from camio_import.walker import LINK_TO_FOLDER_READ_BEFORE, MACOS_SIDE_FILE
@@ -18,7 +18,7 @@ def describe(summary: Summary, *, status_command: str, plan_only: bool = False) 
     steps = list(_next_steps(summary, status_command, plan_only=plan_only))
     if steps:
         lines += ["", "Next:"] + [f"  -> {shown(step)}" for step in steps]
-    return "\n".join(lines)
+    return wrapped("\n".join(lines))
 
 
 def _counts(summary: Summary, *, plan_only: bool) -> list[str]:

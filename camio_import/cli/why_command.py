@@ -11,7 +11,6 @@ from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
 from camio_import.cli.options import Parser
 from camio_import.display import duration, moment, shown, size
 from camio_import.errors import ExitCode, UsageError
-from camio_import.model import Reason
 
 if TYPE_CHECKING:
     from camio_import.ledger_report import FileRow, FileStory
@@ -77,7 +76,7 @@ def _tell(story: FileStory) -> Iterator[str]:
         yield ""
         yield "Before that, the path held other content:"
     yield f"{size(file.size_bytes) if file.size_bytes >= 0 else 'of unknown size'}, found {moment(file.found_at)} (UTC)"
-    if file.camera is not None and file.starts_at is not None:
+    if file.camera and file.starts_at is not None:
         length = f", {duration(file.duration_s)} long" if file.duration_s else ""
         source = {"regex": "its name", "container": "the video itself", "mtime": "when it was last written"}
         told_by = source[file.time_source or "regex"]
@@ -86,7 +85,7 @@ def _tell(story: FileStory) -> Iterator[str]:
         yield f"note: {shown(warning)}"
     if file.sha1:
         yield f"SHA-1 {file.sha1}"
-    for at, what in story.notes:
+    for at, what in story.events:
         yield f"{moment(at)}  {shown(what)}"
     yield from _outcome(file)
     for copy in story.copies:
@@ -105,7 +104,7 @@ def _outcome(file: FileRow) -> Iterator[str]:
     elif file.state == "duplicate":
         yield f"NOT SENT AGAIN: it has the same content as {shown(file.duplicate_of_path or '?')}"
     elif file.state in ("skipped", "failed"):
-        reason = Reason(file.reason).phrase if file.reason else ""
+        reason = file.reason.phrase if file.reason else ""
         yield f"{file.state.upper()}: {reason}" + (f": {shown(file.detail)}" if file.detail else "")
         if file.state == "failed":
             yield "It is tried again with --retry_failed."

@@ -3,11 +3,11 @@
 A hook is an object with the methods of `Hook`; a plain Python module of functions is such an
 object. A module that needs settings defines `make_hook(*, context)` and returns the object from
 there, or defines `configure(*, context)` beside its functions. Everything is called by keyword.
-`template.py` beside this file is a commented example to copy.
+`template.py` beside this file is a commented example to copy; docs/hooks.md explains the rest.
 
 Required: `register_cameras`, `post_clip`. Optional: `connect`, `create_job`, `register_shard`,
-`close`, and the constants `THREAD_SAFE` and `NEEDS_ALL_HASHES`. Modules written for the original
-importer (`register_camera`, `post_video_content`, …) are accepted too: see `legacy.py`.
+`close`, and the constants `THREAD_SAFE`, `NEEDS_ALL_HASHES` and `HOOK_NAME`. Modules written for
+the original importer (`register_camera`, `post_video_content`, …) are accepted too: see `legacy.py`.
 
 A hook makes one attempt per call: it returns a value, or raises an error of `camio_import.errors`
 that says how to go on (`RetryLater`, `Unreachable`, `Refused`, `CredentialsRefused`, `BadAnswer`).
@@ -16,13 +16,28 @@ Waiting and trying again is the engine's work.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import socket
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from camio_import.errors import CamioImportError, HookBroken
-from camio_import.model import Camera, HashedClip, JobPlan, JobRequest, Receipt, ShardReport
+from camio_import.errors import (
+    CamioImportError,
+    FileChanged,
+    FileUnreadable,
+    FileVanished,
+    HookBroken,
+    Refused,
+    RetryLater,
+    Unreachable,
+)
+from camio_import.hooks.printed import printing_to
+from camio_import.model import Camera, FoundFile, HashedClip, JobPlan, JobRequest, Receipt, Shard, ShardReport
 
 __all__ = [
     "Camera",
@@ -33,9 +48,13 @@ __all__ = [
     "JobRequest",
     "Receipt",
     "Secret",
+    "Shard",
     "ShardReport",
+    "cleaner_for",
     "module_problems",
 ]
+
+log = logging.getLogger("camio_import")
 
 
 class Secret(str):
@@ -63,7 +82,8 @@ class HookContext:
         environment: the variables of the environment whose names begin with `CAMIO_`.
         host: the address of the Box as given on the command line, or None.
         port: its port.
-        logger: for what a technician may want to read; secrets in it are removed.
+        logger: for what a technician may want to read; secrets in it are removed. What a hook
+            prints goes there too.
         choose: asks the user to pick one of several answers, (question, options) -> index; None
             when nobody is there to answer.
         sleep: waits for some seconds, and raises `Cancelled` when the user asks to stop.
@@ -106,7 +126,7 @@ class _OptionalHook(Hook, Protocol):
 
     def register_shard(self, *, report: ShardReport) -> None:
         """Say which clips of a shard were delivered; called when each has its outcome, and
-        again when more of them are delivered later."""
+        again when more of them are delivered later. Without it, delivering them is enough."""
 
     def close(self) -> None:
         """After the last call."""
@@ -128,25 +148,64 @@ def module_problems(hook: object) -> list[str]:
         for name in OPTIONAL
         if getattr(hook, name, None) is not None and not callable(getattr(hook, name))
     ]
+    problems += [
+        f"{name} is {getattr(hook, name)!r:.40}, not True or False"
+        for name in ("THREAD_SAFE", "NEEDS_ALL_HASHES")
+        if not isinstance(getattr(hook, name, False), bool)
+    ]
     if callable(getattr(hook, "register_shard", None)) and not callable(getattr(hook, "create_job", None)):
         problems.append("it has “register_shard” but no “create_job”, so that it would never be called")
     return problems
 
 
+def cleaner_for(context: HookContext) -> Callable[[str], str]:
+    """A function that takes the user's secrets out of a text, and keeps it to one line of sensible length.
+
+    What a module of somebody else raises is shown and kept in the ledger, and HTTP libraries put
+    whole addresses into their errors, with the access token in them.
+    """
+    named = [value for key, value in context.data.items() if any(word in key.lower() for word in _SECRET_WORDS)]
+    secrets = tuple(value for value in (*named, *context.environment.values()) if isinstance(value, str))
+
+    def clean(text: str) -> str:
+        from camio_import.transport import SecretFilter  # it loads the HTTP library: only when there is trouble
+
+        one_line = " ".join(SecretFilter(secrets).clean(text).split())
+        return one_line if len(one_line) <= 300 else one_line[:299] + "…"
+
+    return clean
+
+
+_SECRET_WORDS = ("token", "secret", "password", "device_id", "api_key")
+
+
 class CheckedHook:
     """A hook as the engine sees it: every method is there, and what comes back is what was promised.
 
-    Anything but the errors of this project becomes `HookBroken`, with the original as its cause.
+    Unless the hook is `THREAD_SAFE`, it gets one call at a time, whatever the call. Network
+    trouble that a module lets through becomes `Unreachable`; anything else but the errors of this
+    project becomes `HookBroken`, with the original as its cause.
     """
 
-    def __init__(self, hook: object, *, name: str) -> None:
+    def __init__(
+        self,
+        hook: object,
+        *,
+        name: str,
+        logger: logging.Logger | None = None,
+        clean: Callable[[str], str] | None = None,
+    ) -> None:
         self._hook: Any = hook
+        self._logger = logger or logging.getLogger("camio_import.hook")
+        self._clean = clean or cleaner_for(HookContext())
         self.name = name
         self.thread_safe = bool(getattr(hook, "THREAD_SAFE", False))
         self.needs_all_hashes = bool(getattr(hook, "NEEDS_ALL_HASHES", False))
         self.has_jobs = callable(getattr(hook, "create_job", None))
-        self.registers_shards = callable(getattr(hook, "register_shard", None))
+        # Without a function for it, a shard is finished when its clips are: it must not stay open for ever.
+        self.registers_shards = self.has_jobs
         self._is_connected = False
+        self._one_at_a_time = contextlib.nullcontext() if self.thread_safe else threading.Lock()
 
     def connect(self) -> None:
         """Find the service. Only the first call does anything."""
@@ -159,58 +218,133 @@ class CheckedHook:
         cameras = self._call("register_cameras", camera_names=tuple(camera_names))
         if not isinstance(cameras, Mapping):
             raise self._broken("register_cameras", f"returned {type(cameras).__name__}, not one Camera per name")
-        missing = [name for name in camera_names if not isinstance(cameras.get(name), Camera)]
-        if missing:
-            raise self._broken("register_cameras", f"returned no Camera for “{missing[0]}”")
-        return dict(cameras)
+        for name in camera_names:
+            camera = cameras.get(name)
+            if not isinstance(camera, Camera):
+                raise self._broken("register_cameras", f"returned no Camera for “{name}”")
+            if not isinstance(camera.camera_id, str) or not camera.camera_id:
+                raise self._broken("register_cameras", f"returned a Camera without a camera_id for “{name}”")
+        return {name: cameras[name] for name in camera_names}
 
     def create_job(self, request: JobRequest) -> JobPlan:
         plan = self._call("create_job", request=request)
-        if not isinstance(plan, JobPlan):
-            raise self._broken("create_job", f"returned {type(plan).__name__}, not a JobPlan")
-        planned = sum(shard.item_count for shard in plan.shards)
-        if planned != request.item_count or any(shard.item_count < 0 for shard in plan.shards):
-            raise self._broken(
-                "create_job", f"planned shards for {planned} files where {request.item_count} were announced"
-            )
-        shard_ids = [shard.shard_id for shard in plan.shards]
-        if len(set(shard_ids)) != len(shard_ids):
-            raise self._broken("create_job", "returned two shards with one id")
-        if plan.assignments is not None and not set(plan.assignments.values()) <= set(shard_ids):
-            raise self._broken("create_job", "assigned files to a shard that is not in the plan")
+        problem = _plan_problem(plan, request)
+        if problem:
+            raise self._broken("create_job", problem)
+        assert isinstance(plan, JobPlan)
         return plan
 
     def post_clip(
         self, clip: HashedClip, camera: Camera, progress: Callable[[int], None], cancelled: Callable[[], bool]
     ) -> Receipt:
-        receipt = self._call("post_clip", clip=clip, camera=camera, progress=progress, cancelled=cancelled)
+        """One attempt. Whatever the hook does, a file that is not the one that was hashed is not called sent.
+
+        Raises:
+            FileChanged, FileVanished, FileUnreadable, and what the hook raises.
+        """
+        file = clip.clip.file
+        _check_unchanged(file)
+        try:
+            receipt = self._call("post_clip", clip=clip, camera=camera, progress=progress, cancelled=cancelled)
+        except (Refused, RetryLater, HookBroken):
+            _check_unchanged(file)  # when it has, then that is the reason
+            raise
+        _check_unchanged(file)
         if not isinstance(receipt, Receipt):
             raise self._broken("post_clip", f"returned {receipt!r:.60}, which does not say that the clip was taken")
-        if receipt.bytes_sent != clip.clip.file.size_bytes:
+        if receipt.bytes_sent != file.size_bytes:
             raise self._broken(
-                "post_clip", f"sent {receipt.bytes_sent} of {clip.clip.file.size_bytes} bytes and called that success"
+                "post_clip", f"sent {receipt.bytes_sent} of {file.size_bytes} bytes and called that success"
             )
         return receipt
 
     def register_shard(self, report: ShardReport) -> None:
-        self._call("register_shard", report=report)
+        if callable(getattr(self._hook, "register_shard", None)):
+            self._call("register_shard", report=report)
 
     def close(self) -> None:
-        if callable(getattr(self._hook, "close", None)):
-            self._call("close")
+        """After the last call. What goes wrong here changes nothing any more, so it is only logged.
+
+        A hook that is not thread-safe and hangs in another call is left alone.
+        """
+        lock = self._one_at_a_time
+        if not callable(getattr(self._hook, "close", None)):
+            return
+        if isinstance(lock, contextlib.nullcontext) or not lock.locked():
+            try:
+                self._call("close")
+            except CamioImportError as error:
+                log.warning("%s", error)
 
     def _call(self, function: str, **arguments: Any) -> Any:
         try:
-            return getattr(self._hook, function)(**arguments)
+            with self._one_at_a_time, printing_to(self._logger):
+                return getattr(self._hook, function)(**arguments)
         except CamioImportError:
             raise
         # A module of somebody else may raise anything, also SystemExit; none of it may end the run.
         except (Exception, SystemExit) as error:
-            logging.getLogger("camio_import").debug("hook %s: %s failed", self.name, function, exc_info=True)
+            log.debug("hook %s: %s failed", self.name, function, exc_info=True)
+            if is_network_trouble(error):
+                raise Unreachable(
+                    f"The hook module “{self.name}” does not reach its service ({type(error).__name__} in {function})."
+                ) from error
             raise self._broken(function, f"raised {type(error).__name__}: {error}") from error
 
     def _broken(self, function: str, what: str) -> HookBroken:
         return HookBroken(
-            f"The hook module “{self.name}”: {function} {what}.",
+            f"The hook module “{self.name}”: {function} {self._clean(what)}.",
             next_step="Tell whoever wrote the module; --log_file with -v records the details.",
         )
+
+
+def is_network_trouble(error: BaseException) -> bool:
+    """Whether a module's error says that nobody answered, rather than that the module is at fault.
+
+    Also for the HTTP libraries such modules use; those are not loaded for the question.
+    """
+    if isinstance(error, BrokenPipeError):  # as often a program that the module started
+        return False
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return True
+    requests, urllib_error = sys.modules.get("requests"), sys.modules.get("urllib.error")
+    if requests is not None and isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        return True
+    if urllib_error is not None and isinstance(error, urllib_error.URLError):
+        return not isinstance(error, urllib_error.HTTPError)
+    return False
+
+
+def _plan_problem(plan: object, request: JobRequest) -> str | None:
+    """What is wrong with what `create_job` returned."""
+    if not isinstance(plan, JobPlan):
+        return f"returned {type(plan).__name__}, not a JobPlan"
+    if not isinstance(plan.job_id, str):
+        return f"returned a job_id that is not a text ({plan.job_id!r:.40})"
+    if not all(isinstance(shard, Shard) and isinstance(shard.shard_id, str) for shard in plan.shards):
+        return "returned shards that are not Shard objects whose shard_id is a text"
+    if not all(isinstance(shard.item_count, int) and shard.item_count >= 0 for shard in plan.shards):
+        return "returned a shard whose item_count is not a number of files"
+    planned = sum(shard.item_count for shard in plan.shards)
+    if planned != request.item_count:
+        return f"planned shards for {planned} files where {request.item_count} were announced"
+    shard_ids = {shard.shard_id for shard in plan.shards}
+    if len(shard_ids) != len(plan.shards):
+        return "returned two shards with one id"
+    if plan.assignments is not None:
+        if not set(plan.assignments.values()) <= shard_ids:
+            return "assigned files to a shard that is not in the plan"
+        if any(clip.sha1 not in plan.assignments for clip in request.clips()):
+            return "assigned only some of the files (assignments need NEEDS_ALL_HASHES = True)"
+    return None
+
+
+def _check_unchanged(file: FoundFile) -> None:
+    try:
+        status = os.stat(file.path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileVanished(f"{file.path} was removed before it was sent.") from error
+    except OSError as error:
+        raise FileUnreadable(f"{file.path} cannot be read: {error.strerror or error}.") from error
+    if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise FileChanged(f"{file.path} was changed while it was sent.")

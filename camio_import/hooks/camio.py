@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
+from camio_import.connection import STALL_TIMEOUT_S
 from camio_import.content import open_body
 from camio_import.errors import BadAnswer, CredentialsRefused, Refused, RetryLater, Unreachable, UsageError
 from camio_import.hooks import HookContext, Secret
+from camio_import.hooks.camio_settings import PLANS, CameraSettings
 from camio_import.model import (
     Camera,
     HashedClip,
@@ -29,19 +30,16 @@ from camio_import.model import (
     ShardReport,
     utc_milliseconds,
 )
-from camio_import.transport import HttpClient, is_loopback, origin, raise_for_status
+from camio_import.transport import (
+    Answer,
+    HttpClient,
+    is_loopback,
+    origin,
+    raise_for_status,
+)
 
 PRODUCTION_URL = "https://www.camio.com"
 TESTING_URL = "https://test.camio.com"
-PLANS = ("basic", "plus", "pro")
-IMAGE_SIZES = (
-    "img_x_size",
-    "img_y_size",
-    "img_x_size_cover",
-    "img_y_size_cover",
-    "img_x_size_extraction",
-    "img_y_size_extraction",
-)
 CAMERA_PATIENCE_S = 120.0
 """How long a registered camera may take to appear; observed: about 15 s."""
 
@@ -57,21 +55,24 @@ def make_hook(*, context: HookContext) -> CamioHook:
 
 
 class CamioHook:
-    """One account's cloud and one Box."""
+    """One account's cloud and one Box. `stall_timeout_s` bounds each server's silence."""
 
     THREAD_SAFE = True
 
-    def __init__(self, context: HookContext) -> None:
+    def __init__(self, context: HookContext, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._context = context
+        self._stall_timeout_s = stall_timeout_s
         self._settings = CameraSettings(context.data)
         for warning in self._settings.warnings:
             context.logger.warning(warning)
-        api_url = _api_url(context)
+        api_url, token = _api_url(context), _token(context).reveal()
         self._cloud = HttpClient(
             api_url,
             who=f"Camio ({urlsplit(api_url).netloc})",
-            headers={"Authorization": f"token {_token(context).reveal()}"},
-            proxies={} if is_loopback(api_url) else getproxies(),
+            headers={"Authorization": f"token {token}"},
+            stall_timeout_s=stall_timeout_s,
+            secrets=(token,),
+            use_proxy=not is_loopback(api_url),
         )
         self._box: HttpClient | None = None
         self._device_id = _text(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
@@ -82,45 +83,52 @@ class CamioHook:
         """Find out the Box's address and device id, and that it answers."""
         host = self._context.host or _text(self._context.data, "ip_address")
         if host:
-            self._box = self._client_of(host)
-            named = self._ask_box()
+            named = self._ask_box(host)
             if self._device_id and named and named != self._device_id:
                 raise UsageError(
                     f"The Box at {host} is the device “{named}”, not “{self._device_id}” as the settings say.",
                     next_step="Correct device_id (or CAMIO_BOX_DEVICE_ID), or the address of the Box.",
                 )
-            self._device_id = self._device_id or named
-        if not self._device_id:
-            self._device_id = self._only_device()
-        if self._box is None:
-            self._box = self._client_of(self._address_of(self._device_id))
-            self._ask_box()
+            self._device_id = self._device_id or named or self._only_device()
+        else:
+            self._device_id = self._device_id or self._only_device()
+            host = self._address_of(self._device_id)
+            self._ask_box(host)
+        self._box = self._client_of(host)
 
     def _client_of(self, host: str) -> HttpClient:
         bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
         address = f"{bracketed}:{self._context.port}"
-        return HttpClient(f"http://{address}", who=f"the Box at {address}")
+        return HttpClient(
+            f"http://{address}",
+            who=f"the Box at {address}",
+            stall_timeout_s=self._stall_timeout_s,
+            secrets=(self._device_id,),
+        )
 
-    def _ask_box(self) -> str:
+    def _ask_box(self, host: str) -> str:
         """The device id that the Box says it has; "" from an older Box, which does not know the question."""
-        assert self._box is not None
+        box = self._client_of(host)
         try:
-            answer = self._box.call("GET", "/box/settings")
+            answer = box.call("GET", "/box/settings")
         except Unreachable as error:
             raise Unreachable(
-                _capitalised(str(error)),
+                str(error),
                 next_step="Is the Box switched on and on this network, and is its address right?"
                 " The address is shown on https://www.camio.com/boxes.",
+                may_have_arrived=error.may_have_arrived,
             ) from error
+        finally:
+            box.close()
         if answer.status == 404:
             return ""
-        raise_for_status(answer, self._box.who, what="GET /box/settings", accepted=(200,))
+        raise_for_status(answer, box.who, what="GET /box/settings", accepted=(200,))
         try:
             settings = json.loads(answer.content)
             return str(settings["device_id"])
         except (ValueError, TypeError, KeyError):
             raise BadAnswer(
-                f"What answers at {self._box.base_url} is not a Camio Box.", next_step="Check the address of the Box."
+                f"What answers at {box.base_url} is not a Camio Box.", next_step="Check the address of the Box."
             ) from None
 
     def _only_device(self) -> str:
@@ -161,10 +169,21 @@ class CamioHook:
     # --- cameras ------------------------------------------------------------------------------
 
     def register_cameras(self, *, camera_names: Sequence[str]) -> Mapping[str, Camera]:
+        self._warn_of_cameras_without_plan(camera_names)
         for name in camera_names:
             answer = self._cloud.call("POST", "/api/cameras/discovered", json_body=self._registration(name))
             self._raise_for_cloud(answer, "POST /api/cameras/discovered")
         return self._wait_for(camera_names)
+
+    def _warn_of_cameras_without_plan(self, camera_names: Sequence[str]) -> None:
+        without = self._settings.cameras_without_plan(camera_names)
+        if without:
+            self._context.logger.warning(
+                "No plan is set for %s: registered under PLUS. To choose, put for example"
+                ' "plan": "pro" into the hook data (%s).',
+                ", ".join(without),
+                ", ".join(PLANS),
+            )
 
     def _wait_for(self, camera_names: Sequence[str]) -> dict[str, Camera]:
         waited_s, wait_s = 0.0, 1.0
@@ -230,20 +249,32 @@ class CamioHook:
             job_id, shard_map = answer["job_id"], answer["shard_map"]
             if not isinstance(job_id, str) or not re.fullmatch(r"[\w.~=-]{1,500}", job_id):
                 raise ValueError("its job_id cannot be used")
-            numbered = sorted((int(shard_id), shard) for shard_id, shard in shard_map.items())
-            shards = tuple(
-                Shard(str(number), int(shard["item_count"]), str(shard["upload_url"])) for number, shard in numbered
-            )
+            # In the order of numbers: "10" comes after "2".
+            numbers = sorted(shard_map, key=_shard_number)
+            if len({int(number) for number in numbers}) != len(numbers):
+                raise ValueError("it has two shards of one number")
+            shards = tuple(self._shard(number, shard_map[number]) for number in numbers)
             if sum(shard.item_count for shard in shards) != item_count:
                 raise ValueError(f"its shards do not add up to {item_count} files")
-            elsewhere = [s for s in shards if origin(s.upload_url) != origin(self._cloud.base_url)]
-            if elsewhere:
-                raise ValueError(f"shard {elsewhere[0].shard_id} is to be registered at another server")
         except KeyError as error:
             raise BadAnswer(f"{self._cloud.who} answered the new job without “{error.args[0]}”.") from error
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError):
+            raise BadAnswer(f"{self._cloud.who} answered the new job with something that is not a job.") from None
+        except ValueError as error:
             raise BadAnswer(f"{self._cloud.who} answered the new job in a way that cannot be used: {error}.") from error
         return JobPlan(job_id, shards)
+
+    def _shard(self, shard_id: str, entry: Mapping[str, Any]) -> Shard:
+        item_count, upload_url = entry["item_count"], entry["upload_url"]
+        if isinstance(item_count, bool) or not isinstance(item_count, int) or item_count < 0:
+            raise ValueError(f"the item_count of shard {shard_id} is {item_count!r:.40}")
+        if entry.get("shard_id", shard_id) != shard_id:
+            raise ValueError(f"shard {shard_id} calls itself {entry['shard_id']!r:.40}")
+        if not isinstance(upload_url, str) or not upload_url:
+            raise ValueError(f"shard {shard_id} has no upload_url")
+        if origin(upload_url) != origin(self._cloud.base_url):
+            raise ValueError(f"shard {shard_id} is to be registered at another server")
+        return Shard(shard_id, item_count, upload_url)
 
     def register_shard(self, *, report: ShardReport) -> None:
         hash_map = {clip.sha1 or "": _entry(clip) for clip in report.delivered}
@@ -278,21 +309,29 @@ class CamioHook:
             "hash": clip.sha1,
             "timestamp": utc_milliseconds(clip.clip.starts_at),
         }
-        with open_body(clip.clip.file, progress=progress, cancelled=cancelled) as body:
-            answer = self._box.call("POST", "/box/content", query=query, body=body)
-            if answer.status == 400:
-                raise Refused(f"The Box refused the file: “{answer.first_words}”.", recheck_hash=True)
-            if answer.status in (401, 403):
-                raise CredentialsRefused(
-                    f"{_capitalised(self._box.who)} refused the device id it was called with ({answer.status}).",
-                    next_step="Leave device_id out of the settings to let the Box name itself, or correct it.",
-                )
-            raise_for_status(answer, _capitalised(self._box.who), what="the file")
-            sent_bytes = body.tell()
-            if sent_bytes != clip.clip.file.size_bytes:
-                raise RetryLater(f"{_capitalised(self._box.who)} answered before it had the whole file.")
+        file = clip.clip.file
+        with open_body(file, progress=progress, cancelled=cancelled, sha1=clip.sha1) as body:
+            try:
+                answer = self._box.call("POST", "/box/content", query=query, body=body)
+            except BadAnswer as error:
+                # One unreadable answer of a Box that was understood before: not the end of the run.
+                raise RetryLater(str(error), next_step=error.next_step) from error
+            self._raise_for_box(answer)
+            if answer.sent_bytes != file.size_bytes:
+                raise RetryLater(f"{self._box.who} answered before it had the whole file.")
             body.check_unchanged()
-        return Receipt(sent_bytes)
+        return Receipt(answer.sent_bytes)
+
+    def _raise_for_box(self, answer: Answer) -> None:
+        assert self._box is not None
+        if answer.status == 400:
+            raise Refused(f"{self._box.who} refused the file: “{answer.first_words}”.", recheck_hash=True)
+        if answer.status in (401, 403):
+            raise CredentialsRefused(
+                f"{self._box.who} refused the device id it was called with ({answer.status}).",
+                next_step="Leave device_id out of the settings to let the Box name itself, or correct it.",
+            )
+        raise_for_status(answer, self._box.who, what="the file")
 
     def close(self) -> None:
         self._cloud.close()
@@ -309,83 +348,11 @@ class CamioHook:
         except CredentialsRefused as error:
             raise _token_refused(self._cloud.who) from error
 
-    def _raise_for_cloud(self, answer: Any, what: str) -> None:
+    def _raise_for_cloud(self, answer: Answer, what: str) -> None:
         try:
             raise_for_status(answer, self._cloud.who, what=what)
         except CredentialsRefused as error:
             raise _token_refused(self._cloud.who) from error
-
-
-class CameraSettings:
-    """Plans and image sizes: a value under `cameras.{name}` wins over the same key at the top level.
-
-    Attributes:
-        warnings: what the user should know, in plain sentences.
-    """
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        cameras = data.get("cameras", {})
-        if not isinstance(cameras, Mapping) or not all(isinstance(value, Mapping) for value in cameras.values()):
-            raise UsageError(
-                'In the hook data, "cameras" is not a table of camera names.',
-                next_step='Write it like this: "cameras": {"CAM_A": {"plan": "pro"}}.',
-            )
-        self._global = data
-        self._cameras: Mapping[str, Mapping[str, Any]] = cameras
-        self.warnings: list[str] = []
-        _check_settings(data, "")
-        for name, values in cameras.items():
-            _check_settings(values, f" of the camera “{name}”")
-        for name in (None, *cameras):
-            self._warn_of_raised_height(name)
-
-    def values_for(self, camera_name: str) -> dict[str, Any]:
-        """The camera's `actual_values`, as the registration takes them."""
-        plan = self._value(camera_name, "plan")
-        values: dict[str, Any] = {
-            "plan": {"is_multiselect": False, "options": [{"name": "Plan", "value": str(plan or "plus").upper()}]}
-        }
-        for key in IMAGE_SIZES:
-            size = self._value(camera_name, key)
-            if size is not None:
-                values[key] = {"options": [{"name": key, "value": int(size)}]}
-        return values
-
-    def cameras_without_plan(self, camera_names: Sequence[str]) -> list[str]:
-        """Those that will be registered under PLUS because nothing else was said."""
-        return [name for name in camera_names if self._value(name, "plan") is None]
-
-    def _value(self, camera_name: str | None, key: str) -> Any:
-        own = self._cameras.get(camera_name, {}).get(key) if camera_name is not None else None
-        return self._global.get(key) if own is None else own
-
-    def _warn_of_raised_height(self, name: str | None) -> None:
-        extraction = self._value(name, "img_y_size_extraction")
-        others = [self._value(name, key) for key in ("img_y_size", "img_y_size_cover")]
-        larger = max((int(size) for size in others if size is not None), default=0)
-        if extraction is not None and larger > int(extraction):
-            of = "" if name is None else f" of the camera “{name}”"
-            self.warnings.append(
-                f"Camio will raise img_y_size_extraction{of} from {extraction} to {larger}: pictures cannot be"
-                " taken out at a smaller height than they are stored with."
-            )
-
-
-def _check_settings(values: Mapping[str, Any], of: str) -> None:
-    plan = values.get("plan")
-    if plan is not None and str(plan).lower() not in PLANS:
-        raise UsageError(
-            f"The hook data gives the plan{of} as “{plan}”, which Camio does not have.",
-            next_step=f"Use one of: {', '.join(PLANS)}.",
-        )
-    for key in IMAGE_SIZES:
-        size = values.get(key)
-        if size is None:
-            continue
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 20000:
-            raise UsageError(
-                f"The hook data gives {key}{of} as {size!r}.", next_step="Give a whole number of pixels, such as 1080."
-            )
 
 
 def local_camera_id(camera_name: str) -> str:
@@ -404,6 +371,12 @@ def _entry_size_bytes(clip: RecordedClip) -> int:
 
 def _job_date(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "+0000"
+
+
+def _shard_number(shard_id: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", shard_id):
+        raise ValueError(f"“{shard_id:.40}” is not the number of a shard")
+    return int(shard_id)
 
 
 def _token(context: HookContext) -> Secret:
@@ -453,7 +426,3 @@ def _token_refused(who: str) -> CredentialsRefused:
         f"{who} refused the access token.",
         next_step="Is it still listed on https://www.camio.com/settings/integrations#api? Copy it again from there.",
     )
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]

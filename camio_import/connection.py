@@ -1,0 +1,226 @@
+"""Connections that send a body watchfully. The part of `transport.py` that lies below the HTTP library.
+
+While a body is sent, the socket is watched for an answer, which ends the sending; for silence, which
+ends the attempt; and for cancellation. The same goes for the wait for the answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+from urllib3.response import BaseHTTPResponse
+
+BLOCK_BYTES = 1 << 20
+CONNECT_TIMEOUT_S = 10.0
+STALL_TIMEOUT_S = 60.0
+POLL_S = 0.25
+"""How often a waiting transfer looks whether it was cancelled."""
+
+
+class Body(Protocol):
+    """What can be posted: a file-like object of known length (see `content.BoundedBody`)."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def __len__(self) -> int: ...
+    def check_cancelled(self) -> None: ...
+
+
+class Outgoing:
+    """A body on its way: what `requests` wants of a stream, and how much of it was sent."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.check_cancelled = body.check_cancelled
+        self.sent_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Only looked for: it tells `requests` that this is a stream."""
+        while block := self.read(BLOCK_BYTES):
+            yield block
+
+    def read(self, size: int = -1) -> bytes:
+        return self._body.read(size)
+
+    @property
+    def is_sent(self) -> bool:
+        return self.sent_bytes == len(self._body)
+
+
+class WatchfulAdapter(HTTPAdapter):
+    """An adapter whose connections are `_WatchfulConnection`s and send in large blocks."""
+
+    def __init__(self, connect_timeout_s: float, stall_timeout_s: float) -> None:
+        self._connect_timeout_s = connect_timeout_s
+        self._stall_timeout_s = stall_timeout_s
+        super().__init__(pool_connections=4, pool_maxsize=16, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        self.poolmanager = PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, blocksize=BLOCK_BYTES, **kwargs
+        )
+        times = {"connect_timeout_s": self._connect_timeout_s, "stall_timeout_s": self._stall_timeout_s}
+        plain = type("_Plain", (_PlainConnection,), times)
+        secure = type("_Secure", (_SecureConnection,), times)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+
+
+class _WatchfulConnection(HTTPConnection):
+    """Sends a body while watching for an early answer, for silence, and for cancellation."""
+
+    connect_timeout_s = CONNECT_TIMEOUT_S
+    stall_timeout_s = STALL_TIMEOUT_S
+    _outgoing: Outgoing | None = None
+    _is_head_sent = False
+
+    def connect(self) -> None:
+        # urllib3 has one time-out for connecting and for each block sent; they are two questions.
+        self.timeout = self.connect_timeout_s
+        super().connect()
+        self.sock.settimeout(self.stall_timeout_s)
+
+    @property
+    def is_connected(self) -> bool:
+        """False when a body was not sent whole, so that the pool does not reuse the connection."""
+        return super().is_connected and (self._outgoing is None or self._outgoing.is_sent)
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._outgoing = body if isinstance(body, Outgoing) else None
+        self._is_head_sent = False
+        super().request(method, url, body, *args, **kwargs)
+
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        super().endheaders(*args, **kwargs)
+        self._is_head_sent = True
+
+    def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]
+        check_cancelled = self._outgoing.check_cancelled if self._outgoing else lambda: None
+
+        def read_answer(sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+            if self._can_watch():
+                sock = _AnswerSource(sock, self.stall_timeout_s, check_cancelled)  # type: ignore[assignment]
+            return http.client.HTTPResponse(sock, *args, **kwargs)
+
+        self.response_class = read_answer  # type: ignore[assignment]
+        return super().getresponse()
+
+    def send(self, data: Any) -> None:
+        outgoing = self._outgoing
+        if outgoing is None or not self._is_head_sent:
+            super().send(data)
+        elif not self._can_watch():
+            super().send(data)
+            outgoing.sent_bytes += len(data)
+        else:
+            self._send_watching(memoryview(data), outgoing)
+
+    def _send_watching(self, left: memoryview, outgoing: Outgoing) -> None:
+        with _Watch(self.sock) as watch:
+            while left:
+                if watch.wait(self.stall_timeout_s, outgoing.check_cancelled, writing=True):
+                    # urllib3 takes this as "the server has stopped listening; read what it said".
+                    raise BrokenPipeError(errno.EPIPE, "answered before the body was sent")
+                count = self.sock.send(left)
+                outgoing.sent_bytes += count
+                left = left[count:]
+
+    def _can_watch(self) -> bool:
+        # Bytes of a TLS connection may be session tickets, not an answer.
+        return False
+
+
+class _PlainConnection(_WatchfulConnection):
+    def _can_watch(self) -> bool:
+        return True
+
+
+class _SecureConnection(_WatchfulConnection, HTTPSConnection):
+    pass
+
+
+class _Watch:
+    """Waits on one socket without a limit on descriptor numbers where the system has `poll`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+        self._selector.register(sock, selectors.EVENT_READ)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+
+    def wait(self, silence_s: float, check_cancelled: Callable[[], None], *, writing: bool) -> bool:
+        """Until there is something to read (True) or, when `writing`, room to write (False).
+
+        Raises TimeoutError after `silence_s`, and whatever `check_cancelled` raises.
+        """
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
+        self._selector.modify(self._sock, events)
+        deadline = time.monotonic() + silence_s
+        while True:
+            check_cancelled()
+            for _, ready in self._selector.select(POLL_S):
+                return bool(ready & selectors.EVENT_READ)
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"silent for {silence_s:.0f} s")
+
+
+class _AnswerSource:
+    """What http.client reads an answer from: it asks for a file, and for nothing else.
+
+    The answer's first byte must come within `silence_s`, and all of it within that time again: a
+    server that sends it byte by byte would otherwise hold an upload for ever.
+    """
+
+    def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
+        self._file = io.BufferedReader(_WatchedReader(sock, silence_s, check_cancelled))
+
+    def makefile(self, mode: str) -> Any:
+        return self._file
+
+
+class _WatchedReader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
+        # A file of its own keeps the socket open when the connection lets go of it before the answer was read.
+        self._hold = sock.makefile("rb", buffering=0)
+        self._sock = sock
+        self._silence_s = silence_s
+        self._check_cancelled = check_cancelled
+        self._deadline: float | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._silence_s if self._deadline is None else self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "the answer does not end")
+        with _Watch(self._sock) as watch:
+            watch.wait(left_s, self._check_cancelled, writing=False)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._silence_s
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._hold.close()
+        super().close()

@@ -1,0 +1,24 @@
+"""Fixtures shared by the tests: a Box, and a bench on which whole imports are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Bench
+
+from camio_import.box import EmbeddedBox
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[EmbeddedBox]:
+    """A running Box with shards of two files, so that small jobs have several."""
+    with EmbeddedBox(tmp_path / "box", shard_size=2, device_id="BOX1", fsync=False) as running:
+        yield running
+
+
+@pytest.fixture
+def bench(tmp_path: Path, box: EmbeddedBox) -> Bench:
+    """A folder, a ledger and the Box; see `Bench`."""
+    return Bench(tmp_path, box)

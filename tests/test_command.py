@@ -1,0 +1,270 @@
+"""The command from outside: what each verb prints, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clips import Video, cut_moov, many_clips, tiny_clip_bytes, tree
+from command import PATTERN, TOKEN, environment, run
+
+from camio_import.box import EmbeddedBox, Fault
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[EmbeddedBox]:
+    with EmbeddedBox(tmp_path / "box", fsync=False) as box:
+        yield box
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two good clips, a copy, a cut-off recording, an empty file, a wrong name, another ending."""
+    good = tiny_clip_bytes(1)
+    return tree(
+        tmp_path / "videos",
+        {
+            "CAM_A-1475973147.mp4": good,
+            "CAM_A-1475973747.MP4": tiny_clip_bytes(2),
+            "CAM_A-1475979999.mp4": good,
+            "CAM_B-1475973147.mp4": cut_moov(tiny_clip_bytes(3)),
+            "CAM_B-1475973747.mp4": b"",
+            "wrong name\x1b[31m.mp4": tiny_clip_bytes(4),
+            "notes.txt": b"x",
+        },
+    )
+
+
+def _to(box: EmbeddedBox) -> dict[str, str]:
+    return {"CAMIO_OAUTH_TOKEN": TOKEN, "CAMIO_API_URL": box.url}
+
+
+def test_the_summary_adds_up_and_names_what_is_left(mixed: Path, tmp_path: Path) -> None:
+    ran = run("--regex", PATTERN, mixed, "local", home=tmp_path).must(3)
+    counts = [
+        (int(line.split()[0]), " ".join(line.split()[1:]))
+        for line in ran.out.splitlines()
+        if line[:4].strip().isdigit()
+    ]
+    assert counts[0] == (6, "found")
+    assert sum(number for number, _ in counts[1:]) == 6
+    assert "1  duplicates of other files" in ran.out
+    assert "1  skipped: video cannot be opened" in ran.out
+    assert "1  skipped: file is empty" in ran.out
+    assert "1  skipped: name does not match --regex" in ran.out
+    assert "camio-import status --list skipped" in ran.out
+    assert "1 .txt" in ran.out
+    assert "\x1b[31m" not in ran.out + ran.err
+
+
+def test_check_writes_and_sends_nothing(mixed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ran = run("check", "--regex", PATTERN, mixed, home=home).must(3)
+    assert not any(home.rglob("*"))
+    assert re.search(r"^CAM_A +3 ", ran.out, re.MULTILINE)
+    assert "is a copy of" in ran.out
+    assert "camera probably lost power" in ran.out
+    assert "matches up to" in ran.out or "expects" in ran.out
+
+
+def test_check_without_a_pattern_proposes_one_that_works(tmp_path: Path) -> None:
+    videos = tree(tmp_path / "v", {"Port_20161009_003227.mp4": Video(1), "Stern_20161009_003228.mp4": Video(2)})
+    ran = run("check", videos, home=tmp_path).must(0)
+    pattern = next(line.partition("--regex ")[2].strip('"') for line in ran.out.splitlines() if "1.  --regex" in line)
+    checked = run("check", "--regex", pattern, videos, home=tmp_path)
+    assert "Port " in checked.out
+    assert "Stern " in checked.out
+    assert "2016-10-09 00:32:27" in checked.out
+
+
+def test_check_flags_wrong_clocks(tmp_path: Path) -> None:
+    videos = tree(
+        tmp_path / "v",
+        {
+            "CAM_A-946684000.mp4": Video(1),  # 1999
+            "CAM_A-4102444800.mp4": Video(2),  # 2100
+            "CAM_A-1475973147.mp4": Video(3),
+        },
+    )
+    ran = run("check", "--regex", PATTERN, videos, home=tmp_path).must(3)
+    assert "starts in 1999" in ran.out
+    assert "in the future" in ran.out
+    assert "nothing for" in ran.out
+
+
+def test_status_and_why_tell_the_same_story(mixed: Path, tmp_path: Path) -> None:
+    run("--regex", PATTERN, mixed, "local", home=tmp_path).must(3)
+    overview = run("status", home=tmp_path).must(3)
+    assert "CAM_A" in overview.out
+    assert "such as" in overview.out
+    listed = run("status", "--list", "skipped", home=tmp_path).must(3)
+    assert sum(line.startswith("/") for line in listed.out.splitlines()) == 3
+    story = run("why", "CAM_A-1475973147.mp4", home=tmp_path).must(0)
+    assert "UPLOADED" in story.out
+    assert "a copy of it, not sent again" in story.out
+    assert "SKIPPED: video cannot be opened" in run("why", mixed / "CAM_B-1475973147.mp4", home=tmp_path).must(0).out
+    assert "not in the ledger" in run("why", mixed / "notes.txt", home=tmp_path).must(2).err
+
+
+def test_status_as_json_and_csv(mixed: Path, tmp_path: Path) -> None:
+    run("--regex", PATTERN, mixed, "local", home=tmp_path).must(3)
+    overview = json.loads(run("status", "--json", home=tmp_path).out)
+    assert overview["states"] == {"uploaded": 2, "registered": 2, "duplicate": 1, "skipped": 3}
+    rows = [json.loads(line) for line in run("status", "--json", "--list", "uploaded", home=tmp_path).out.splitlines()]
+    assert [row["camera"] for row in rows] == ["CAM_A", "CAM_A"]
+    for command in (["status", "--csv"], ["--csv", str(mixed), "local"]):
+        table = list(csv.DictReader(io.StringIO(run(*command, home=tmp_path).must(0).out)))
+        assert len(table) == 6
+        (sent,) = [row for row in table if row["FILENAME"].endswith("CAM_A-1475973147.mp4")]
+        assert sent["CAMERA"] == "CAM_A"
+        assert sent["CREATED_ON"] == "2016-10-09T00:32:27.000"
+        assert sent["GIVEN_NAME"].startswith("CAM_A.2016-10-09T00:32:27.000.")
+        assert sent["UPLOADED_ON"] > sent["DISCOVERED_ON"] > "2020"
+
+
+def test_csv_cells_cannot_become_formulas(tmp_path: Path) -> None:
+    videos = tree(tmp_path / "v", {"=cmd-1475973147.mp4": Video(1)})
+    run("--regex", r".*/(?P<camera>[^/]+?)\-(?P<epoch>\d+)\.mp4", videos, "local", home=tmp_path).must(0)
+    (row,) = csv.DictReader(io.StringIO(run("status", "--csv", home=tmp_path).out))
+    assert row["CAMERA"] == "'=cmd"
+
+
+def test_dry_run_sends_and_writes_nothing(mixed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ran = run("--dry_run", "--regex", PATTERN, mixed, "10.0.0.1", home=home)
+    assert "2  would be uploaded" in ran.out
+    assert not any(home.rglob("*"))
+
+
+def test_each_destination_has_its_own_ledger(tmp_path: Path, box: EmbeddedBox) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    run("--regex", PATTERN, videos, "local", home=tmp_path).must(0)
+    ran = run("--regex", PATTERN, videos, f"127.0.0.1:{box.port}", home=tmp_path, **_to(box)).must(0)
+    assert "2  uploaded" in ran.out
+    state = tmp_path / ".local/state/camio-import"
+    ran = run(
+        "--regex", PATTERN, "--storage", state / "camio-local.db", videos, f"127.0.0.1:{box.port}",
+        home=tmp_path, **_to(box),
+    ).must(2)  # fmt: skip
+    assert "ledger of its own" in ran.err
+
+
+def test_options_with_dashes_and_the_three_forms_of_the_arguments(tmp_path: Path, box: EmbeddedBox) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"ip_address": "127.0.0.1"}))
+    forms = [
+        [videos, f"http://127.0.0.1:{box.port}/"],
+        [videos, "camio", f"127.0.0.1:{box.port}"],
+        ["-p", str(box.port), f"--hook-data-json-file={data}", videos],
+    ]
+    for number, form in enumerate(forms):
+        run(
+            "--regex", PATTERN, "--storage", tmp_path / f"{number}.db", *form, home=tmp_path, **_to(box)
+        ).must(0)  # fmt: skip
+    assert {content.times_accepted for content in box.contents()} == {3}
+
+
+def test_the_token_is_nowhere(mixed: Path, tmp_path: Path, box: EmbeddedBox) -> None:
+    log = tmp_path / "run.log"
+    box.faults.add(Fault(on="content", times=2, status=500, body=TOKEN.encode()))
+    ran = run(
+        "-v", "--log_file", log, "--regex", PATTERN, mixed, f"127.0.0.1:{box.port}", home=tmp_path, **_to(box)
+    )  # fmt: skip
+    everything = ran.out.encode() + ran.err.encode()
+    for path in [log, *(tmp_path / ".local").rglob("*")]:
+        everything += path.read_bytes() if path.is_file() else b""
+    assert b"CAM_A" in everything
+    assert TOKEN.encode() not in everything
+    assert TOKEN in str([record.headers for record in box.log.records()]), "the negative control: it was used"
+
+
+def test_quiet_prints_nothing_when_all_is_well(tmp_path: Path) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    ran = run("-q", "--regex", PATTERN, videos, "local", home=tmp_path).must(0)
+    assert (ran.out, ran.err) == ("", "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_and_the_next_run_carries_on(
+    number: signal.Signals, status: int, tmp_path: Path, box: EmbeddedBox
+) -> None:
+    videos = many_clips(tmp_path / "v", 6)[0].parent
+    release, sending = threading.Event(), threading.Event()
+    box.faults.add(Fault(on="content", times=None, hold=release, callback=lambda request: sending.set()))
+    command = ["--json", "--regex", PATTERN, str(videos), f"127.0.0.1:{box.port}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "camio_import", *command],
+        env=environment(tmp_path, **_to(box)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert sending.wait(30)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    release.set()
+    assert process.returncode == status, err
+    assert b"Traceback" not in err
+    end = json.loads(out.splitlines()[-1])
+    assert end["found"] == 6
+    assert end["uploaded"] + end["pending"] == 6
+    box.faults.clear()
+    run(*command, home=tmp_path, **_to(box)).must(0)
+    assert len(box.contents()) == 6
+
+
+def test_a_second_import_of_the_same_ledger_is_refused(tmp_path: Path, box: EmbeddedBox) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    release, sending = threading.Event(), threading.Event()
+    box.faults.add(Fault(on="content", times=None, hold=release, callback=lambda request: sending.set()))
+    command = ["-q", "--regex", PATTERN, str(videos), f"127.0.0.1:{box.port}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "camio_import", *command], env=environment(tmp_path, **_to(box))
+    )  # fmt: skip
+    try:
+        assert sending.wait(30)
+        ran = run(*command, home=tmp_path, **_to(box)).must(6)
+        assert f"process {process.pid}" in ran.err
+        assert "An import is running" in run("status", home=tmp_path).must(3).out
+    finally:
+        release.set()
+        assert process.wait(timeout=30) == 0
+
+
+def test_a_closed_or_full_output_does_not_end_the_import(tmp_path: Path, box: EmbeddedBox) -> None:
+    videos = many_clips(tmp_path / "v", 4)[0].parent
+    command = [sys.executable, "-m", "camio_import", "--regex", PATTERN, str(videos), f"127.0.0.1:{box.port}"]
+    with open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w") as full:
+        subprocess.run(
+            command, env=environment(tmp_path, **_to(box)), stdout=full, stderr=full, timeout=60, check=False
+        )
+    assert len(box.contents()) == 4
+
+
+def test_the_demo_runs(tmp_path: Path) -> None:
+    ran = run("demo", "--dir", tmp_path / "demo", home=tmp_path / "home").must(0)
+    assert "6  uploaded" in ran.out
+    assert "6  already uploaded in earlier runs" in ran.out
+    assert ran.out.count("CAM_A") >= 2
+    assert not any((tmp_path / "home").rglob("*")), "everything of the demonstration is in its one folder"
+
+
+def test_version_and_help_load_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from camio_import.cli import main\n"
+        "try: main([sys.argv[1]])\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', sorted({'requests', 'av', 'watchdog', 'tqdm', 'cheroot', 'dateutil'} & set(sys.modules)))\n"
+    )
+    for option in ("--version", "--help"):
+        ran = run("-c", code, option, program=(), home=tmp_path).must(0)
+        assert "LOADED []" in ran.out

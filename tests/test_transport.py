@@ -1,0 +1,509 @@
+"""HTTP as it goes wrong: early answers, silence, cut connections, redirects, secrets."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from harness import eventually
+
+from camio_import.box import EmbeddedBox, Fault
+from camio_import.content import open_body
+from camio_import.errors import (
+    BadAnswer,
+    Cancelled,
+    CredentialsRefused,
+    FileChanged,
+    HookError,
+    Refused,
+    RetryLater,
+    Unreachable,
+)
+from camio_import.model import FoundFile
+from camio_import.transport import (
+    Answer,
+    HttpClient,
+    SecretFilter,
+    is_loopback,
+    origin,
+    parse_retry_after,
+    raise_for_status,
+)
+
+TOKEN = "canary-token-4711"
+LARGE = 64 << 20
+
+
+def sparse(path: Path, size_bytes: int) -> FoundFile:
+    """A file of zeros that takes no room on the disk."""
+    with open(path, "wb") as file:
+        file.truncate(size_bytes)
+    status = path.stat()
+    return FoundFile(str(path), path.name, status.st_size, status.st_mtime_ns)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> FoundFile:
+    return sparse(tmp_path / "large.mp4", LARGE)
+
+
+@contextmanager
+def client_of(url: str, **options: object) -> Iterator[HttpClient]:
+    client = HttpClient(url, who="the Box", headers={"Authorization": f"token {TOKEN}"}, **options)  # type: ignore[arg-type]
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def peer(talk: Callable[[socket.socket], object], *, connections: int = 1) -> Iterator[str]:
+    """A server of one's own: `talk` is given each connection, which is closed afterwards."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(connections):
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                talk(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
+
+
+def head_of(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(4096)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def post(client: HttpClient, file: FoundFile, cancelled: Callable[[], bool] = lambda: False) -> Answer:
+    with open_body(file, cancelled=cancelled) as body:
+        return client.call("POST", "/box/content", body=body)
+
+
+# --- early answers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("then", ["close", "drain", "stop_reading"])
+@pytest.mark.parametrize("status", [400, 413, 429])
+def test_an_answer_before_the_body_was_read_is_taken_at_once(
+    box: EmbeddedBox, large: FoundFile, then: str, status: int
+) -> None:
+    box.faults.add(Fault(status=status, headers={"Retry-After": "7"}, body=b"no", before_body=True, then=then))  # type: ignore[arg-type]
+    started_at = time.monotonic()
+    with client_of(box.url) as client:
+        answer = post(client, large)
+        assert (answer.status, answer.content, answer.retry_after_s) == (status, b"no", 7.0)
+        assert answer.sent_bytes < LARGE
+        # The half-sent connection is not used for the next request, which would be read as more of the body.
+        assert client.call("GET", "/box/settings").status == 200
+    assert time.monotonic() - started_at < 5
+
+
+def test_a_success_that_came_before_the_body_was_sent_says_how_much_was_sent(tmp_path: Path) -> None:
+    """Also when the whole file fits into one block that has been read from the disk already."""
+    small = sparse(tmp_path / "small.mp4", 800_000)
+
+    def talk(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head_of(connection)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        time.sleep(0.5)
+
+    with peer(talk) as url, client_of(url, stall_timeout_s=5) as client:
+        gate = threading.Event()
+
+        class Slow(io.BytesIO):
+            def __len__(self) -> int:
+                return small.size_bytes
+
+            def check_cancelled(self) -> None:
+                gate.wait(0.05)  # so that the answer is there first
+
+        answer = client.call("POST", "/box/content", body=Slow(bytes(small.size_bytes)))
+        assert answer.status == 204
+        assert answer.sent_bytes < small.size_bytes
+
+
+def test_a_body_sent_whole_is_counted_whole_and_the_connection_is_kept(box: EmbeddedBox, tmp_path: Path) -> None:
+    file = sparse(tmp_path / "file.mp4", 3 << 20)
+    box.faults.add(Fault(status=204, times=3))
+    with client_of(box.url) as client:
+        for _ in range(3):
+            assert post(client, file).sent_bytes == 3 << 20
+    ports = []
+    accepted: list[int] = []
+
+    def talk(connection: socket.socket) -> None:
+        accepted.append(1)
+        while head_of(connection):
+            ports.append(connection.getpeername()[1])
+            connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with peer(talk) as url, client_of(url) as client:
+        for _ in range(3):
+            client.call("GET", "/")
+    assert len(ports) == 3 and len(set(ports)) == 1
+
+
+# --- silence ------------------------------------------------------------------------------------
+
+
+def test_a_server_that_stops_reading(large: FoundFile) -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        release.wait(10)
+
+    release = threading.Event()
+    with peer(talk) as url, client_of(url, stall_timeout_s=0.3) as client:
+        started_at = time.monotonic()
+        with pytest.raises(Unreachable, match="no answer within the time allowed") as caught:
+            post(client, large)
+        assert time.monotonic() - started_at < 3
+        assert caught.value.may_have_arrived
+        release.set()
+
+
+def test_a_server_that_reads_all_and_never_answers(box: EmbeddedBox, tmp_path: Path) -> None:
+    box.faults.add(Fault(status=204, hold=threading.Event()))
+    with client_of(box.url, stall_timeout_s=0.3) as client, pytest.raises(Unreachable, match="time allowed"):
+        post(client, sparse(tmp_path / "file.mp4", 1000))
+
+
+def test_a_slow_transfer_that_is_never_silent_is_left_in_peace(box: EmbeddedBox, tmp_path: Path) -> None:
+    file = sparse(tmp_path / "file.mp4", 6 << 20)
+    box.faults.add(Fault(status=204, drip_read_s=0.1, drip_read_bytes=1 << 20))
+    with client_of(box.url, stall_timeout_s=0.4) as client:
+        started_at = time.monotonic()
+        assert post(client, file).status == 204
+        assert time.monotonic() - started_at > 0.4
+
+
+def test_an_answer_that_drips_for_ever(tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        try:
+            while not release.wait(0.05):
+                connection.sendall(b"H" if not sent else b"T")
+                sent.append(1)
+        except OSError:
+            pass
+
+    sent: list[int] = []
+    release = threading.Event()
+    with peer(talk) as url, client_of(url, stall_timeout_s=0.4) as client:
+        started_at = time.monotonic()
+        with pytest.raises(Unreachable, match="time allowed"):
+            client.call("GET", "/")
+        assert time.monotonic() - started_at < 3
+        release.set()
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["waiting for the answer", "sending"])
+def test_cancelling_while_blocked(large: FoundFile, reads: bool) -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        blocked.set()
+        if reads:
+            connection.settimeout(0.5)
+            try:
+                while connection.recv(1 << 20):
+                    pass
+            except OSError:
+                pass
+        release.wait(10)
+
+    blocked, release = threading.Event(), threading.Event()
+    with peer(talk) as url, client_of(url, stall_timeout_s=30) as client:
+        started_at = time.monotonic()
+        cancelled = lambda: blocked.is_set() and time.monotonic() - started_at > 0.8  # noqa: E731
+        with pytest.raises(Cancelled):
+            post(client, large, cancelled)
+        assert time.monotonic() - started_at < 4
+        release.set()
+
+
+# --- connections that break ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=204, reset_after_bytes=0),
+        Fault(status=204, reset_after_bytes=LARGE // 2),
+        Fault(status=204, reset_after_bytes=LARGE),
+        Fault(status=204, cut_answer_after_bytes=5),
+    ],
+    ids=["at byte 0", "in the middle", "after the last byte", "in the answer"],
+)
+def test_resets(box: EmbeddedBox, large: FoundFile, fault: Fault) -> None:
+    box.faults.add(fault)
+    with client_of(box.url) as client:
+        with pytest.raises(Unreachable) as caught:
+            post(client, large)
+        assert caught.value.may_have_arrived
+        assert_plain(caught.value)
+        assert client.call("GET", "/box/settings").status == 200
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with client_of(f"http://127.0.0.1:{port}") as client, pytest.raises(Unreachable, match="refused") as caught:
+        client.call("GET", "/")
+    assert not caught.value.may_have_arrived
+    assert_plain(caught.value)
+
+
+def test_no_such_name() -> None:
+    with client_of("http://no-such-host.invalid") as client, pytest.raises(Unreachable, match="no such name") as caught:
+        client.call("GET", "/")
+    assert not caught.value.may_have_arrived
+    assert_plain(caught.value)
+
+
+def assert_plain(error: HookError) -> None:
+    """No names of Python classes, no address of a request, no secret."""
+    for word in ("Error", "Exception", "urllib3", "http.client", "object at", "/box/content", TOKEN, "("):
+        assert word not in str(error).replace("answer (", "").replace("(the", ""), str(error)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_answers_are_read_with_a_cap(box: EmbeddedBox) -> None:
+    box.faults.add(Fault(on="settings", status=200, body=bytes(2 << 20)))
+    with client_of(box.url) as client, pytest.raises(BadAnswer, match="more than 1 MB"):
+        client.call("GET", "/box/settings")
+
+
+def test_what_is_not_http() -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+    with peer(talk) as url, client_of(url) as client, pytest.raises(BadAnswer, match="cannot be read") as caught:
+        client.call("GET", "/")
+    assert_plain(caught.value)
+
+
+def test_what_is_not_json(box: EmbeddedBox) -> None:
+    box.faults.add(Fault(on="devices", status=200, body=b"<html>\x1b[2J hello"))
+    with client_of(box.url) as client, pytest.raises(BadAnswer, match=r"“<html>.*hello”") as caught:
+        client.call_json("GET", "/api/devices")
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(box: EmbeddedBox, status: int) -> None:
+    visits: list[bytes] = []
+    with peer(lambda connection: visits.append(head_of(connection))) as elsewhere:
+        box.faults.add(Fault(on="devices", status=status, headers={"Location": f"{elsewhere}/api/devices"}))
+        with client_of(box.url) as client, pytest.raises(Refused):
+            client.call_json("GET", "/api/devices")
+        time.sleep(0.05)
+    assert visits == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil.example/shard",
+        "https://127.0.0.1:{port}/shard",
+        "http://127.0.0.1:1/shard",
+        "http://127.0.0.1:{port}@evil.example/shard",
+        "http://evil.example\\@127.0.0.1:{port}/shard",
+        "http://user:word@127.0.0.1:{port}/shard",
+        "http://127.0.0.1:{port}.evil.example/shard",
+        "ftp://127.0.0.1:{port}/shard",
+        "http://[::1/shard",
+    ],
+)
+def test_the_token_goes_to_its_own_server_only(box: EmbeddedBox, url: str) -> None:
+    with client_of(box.url) as client, pytest.raises(BadAnswer, match="another server"):
+        client.call("PUT", url.format(port=box.port), json_body={})
+    assert len(box.log) == 0
+
+
+def test_origins() -> None:
+    assert origin("HTTPS://Www.Camio.com/x") == origin("https://www.camio.com:443") == ("https", "www.camio.com", 443)
+    assert origin("https://camio.com") != origin("https://www.camio.com")
+    assert is_loopback("http://127.0.0.1:8080") and is_loopback("http://localhost") and is_loopback("http://[::1]:80")
+    assert not is_loopback("http://127.evil.example") and not is_loopback("http://192.168.1.57")
+
+
+def test_netrc_and_proxies_do_not_apply(box: EmbeddedBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login thief password stolen\ndefault login thief password stolen\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_bytes(netrc.read_bytes())
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with client_of(box.url) as client:
+        client.call("GET", "/api/devices")
+    assert box.log.records()[0].headers["authorization"] == f"token {TOKEN}"
+
+
+def test_a_proxy_applies_where_it_is_wanted_and_no_proxy_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    visits: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        visits.append(head_of(connection))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with peer(talk) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "inside.invalid")
+        with client_of("http://camio.invalid", use_proxy=True) as client:
+            assert client.call("GET", "/x").status == 204
+        with client_of("http://inside.invalid", use_proxy=True) as client, pytest.raises(Unreachable):
+            client.call("GET", "/x")
+    assert len(visits) == 1 and visits[0].startswith(b"GET http://camio.invalid/x")
+
+
+# --- statuses ---------------------------------------------------------------------------------------
+
+EXPECTED = {200: None, 204: None, 401: CredentialsRefused, 403: CredentialsRefused, 408: RetryLater, 429: RetryLater}
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_every_status_has_a_rule(status: int) -> None:
+    answer = Answer(status, {"Retry-After": "3"}, b"words")
+    expected = EXPECTED.get(status, RetryLater if status < 200 or status >= 500 else Refused)
+    if expected is None:
+        raise_for_status(answer, "the Box", what="it")
+        return
+    with pytest.raises(expected, match=f"^The Box answered it with {status}. It said: “words”.$") as caught:
+        raise_for_status(answer, "the Box", what="it")
+    if isinstance(caught.value, RetryLater):
+        assert caught.value.busy == (status in (429, 503))
+        assert caught.value.retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        (" 2.5 ", 2.5),
+        ("0", 0.0),
+        ("-3", None),
+        ("soon", None),
+        ("999999999", 999_999_999.0),
+        ("9" * 400, None),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", 30.0),
+        ("Thu, 01 Jan 2026 01:00:30 +0100", 30.0),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 0.0),
+        ("Thu, 99 Jan 2026 00:00:30 GMT", None),
+        ("Thu, 01 Jan 99999999999999 00:00:30 GMT", None),
+        ("\x00\xff", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, now=lambda: 1_767_225_600.0) == seconds
+
+
+# --- bodies -------------------------------------------------------------------------------------------
+
+
+def test_what_the_body_raises_comes_out_as_it_is(box: EmbeddedBox, tmp_path: Path) -> None:
+    file = sparse(tmp_path / "file.mp4", 32 << 20)
+    box.faults.add(Fault(status=204, at_bytes=1 << 20, callback=lambda info: os.truncate(file.path, 1 << 20)))
+    with client_of(box.url) as client, pytest.raises(FileChanged):
+        post(client, file)
+    assert eventually(lambda: box.log.posts()[0].status is None and not box.log.posts()[0].answered)
+
+
+def test_a_large_body_takes_no_memory(tmp_path: Path) -> None:
+    """1 GB to a server that counts and drops it."""
+    received: list[int] = []
+
+    class Sink(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the library's name
+            left, buffer = int(self.headers["Content-Length"]), bytearray(1 << 20)
+            total = 0
+            while total < left:
+                total += self.connection.recv_into(buffer, min(len(buffer), left - total))
+            received.append(total)
+            self.send_response(204)
+            self.end_headers()
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = io.BufferedReader(socket.SocketIO(self.connection, "r"), 1)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Sink)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file = sparse(tmp_path / "huge.mp4", 1 << 30)
+    tracemalloc.start()
+    try:
+        with client_of(f"http://127.0.0.1:{server.server_port}") as client:
+            assert post(client, file).sent_bytes == 1 << 30
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        server.shutdown()
+        server.server_close()
+    assert received == [1 << 30]
+    assert peak_bytes < 16 << 20
+
+
+# --- secrets ------------------------------------------------------------------------------------------
+
+
+def test_secrets_never_reach_a_log() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(SecretFilter((TOKEN, "BOX-SECRET", "")))
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    logger.warning("token %s and %s", TOKEN, {"device": "BOX-SECRET"})
+    logger.warning("GET /box/content?access_token=abc123&hash=1 {'Authorization': 'token abc124'}")
+    logger.warning('{"access_token": "abc125"}')
+    logger.warning("too few arguments %s %s " + TOKEN, 1)
+    try:
+        raise ValueError(f"in the exception: {TOKEN} access_token=abc126")
+    except ValueError:
+        logger.exception("failed", stack_info=True)
+    said = stream.getvalue()
+    for secret in (TOKEN, "BOX-SECRET", "abc12"):
+        assert secret not in said
+    assert "hash=1" in said and "in the exception: ***" in said and "too few arguments" in said
+
+
+def test_what_a_server_says_is_quoted_without_secrets(box: EmbeddedBox) -> None:
+    said = json.dumps({"error": f"bad token {TOKEN}"}).encode()
+    box.faults.add(Fault(on="devices", status=400, body=said))
+    with client_of(box.url, secrets=(TOKEN, "")) as client, pytest.raises(Refused) as caught:
+        client.call_json("GET", "/api/devices")
+    assert TOKEN not in str(caught.value) and "bad token ***" in str(caught.value)
