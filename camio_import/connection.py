@@ -88,6 +88,7 @@ class _WatchfulConnection(HTTPConnection):
     stall_timeout_s = STALL_TIMEOUT_S
     _outgoing: Outgoing | None = None
     _is_head_sent = False
+    _is_taken = False
 
     def connect(self) -> None:
         # urllib3 has one time-out for connecting and for each block sent; they are two questions.
@@ -97,12 +98,15 @@ class _WatchfulConnection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """False when a body was not sent whole, so that the pool does not reuse the connection."""
-        return super().is_connected and (self._outgoing is None or self._outgoing.is_sent)
+        """False when a body was not sent whole and taken, so that the pool does not reuse the connection.
+
+        Who refuses a body may not have read it: what is sent next could be taken for more of it.
+        """
+        return super().is_connected and (self._outgoing is None or (self._outgoing.is_sent and self._is_taken))
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
         self._outgoing = body if isinstance(body, Outgoing) else None
-        self._is_head_sent = False
+        self._is_head_sent = self._is_taken = False
         super().request(method, url, body, *args, **kwargs)
 
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
@@ -118,7 +122,9 @@ class _WatchfulConnection(HTTPConnection):
             return http.client.HTTPResponse(sock, *args, **kwargs)
 
         self.response_class = read_answer  # type: ignore[assignment]
-        return super().getresponse()
+        response = super().getresponse()
+        self._is_taken = 200 <= response.status < 300
+        return response
 
     def send(self, data: Any) -> None:
         outgoing = self._outgoing

@@ -8,10 +8,13 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from camio_import.model import Reason
 
 _HARMFUL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_IN_A_SENTENCE: Final = 60
+"""How many characters of a text a sentence can take."""
 
 
 def shown(text: str) -> str:
@@ -27,6 +30,18 @@ def _escaped(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00  # a byte that os.fsdecode could not decode
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shown_end(text: str) -> str:
+    """`shown`, for a sentence: of a long text only the end, which says most of a path."""
+    harmless = shown(text)
+    return harmless if len(harmless) <= _IN_A_SENTENCE else "…" + harmless[-_IN_A_SENTENCE:]
+
+
+def shown_start(text: str) -> str:
+    """`shown`, for a sentence: of a long text only the beginning."""
+    harmless = shown(text)
+    return harmless if len(harmless) <= _IN_A_SENTENCE else harmless[:_IN_A_SENTENCE] + "…"
 
 
 def size(size_bytes: float) -> str:

@@ -169,10 +169,8 @@ class LedgerFile:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        try:
+        with translated(self.path):
             yield
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
 
     def _value(self, sql: str, parameters: Iterable[Any] = ()) -> Any:
         with self._translated():
@@ -229,8 +227,10 @@ def refuse_what_is_no_ledger(path: Path) -> None:
     if head[:16] != b"SQLite format 3\0" or len(head) < 100:
         raise not_a_ledger(path)
     pages, user_version, application_id = (int.from_bytes(head[at : at + 4], "big") for at in (28, 60, 68))
-    # A database of a single page may be one that nothing was put into yet: SQLite will tell.
-    if application_id != APPLICATION_ID and (application_id or user_version or pages > 1):
+    # A database of a single page may be one that nothing was put into yet: SQLite will tell. But
+    # not when there is something to finish: this program has marked a ledger before it gets so far.
+    is_in_use = any(path.with_name(path.name + log).exists() for log in ("-wal", "-journal"))
+    if application_id != APPLICATION_ID and (application_id or user_version or pages > 1 or is_in_use):
         raise not_a_ledger(path)
 
 
@@ -267,10 +267,8 @@ def connect(
     uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
     if immutable:
         uri += "&immutable=1"
-    try:
+    with translated(path):
         db = sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
     db.row_factory = sqlite3.Row
     return db
 
@@ -295,6 +293,17 @@ def _cannot_be_used(path: Path, what: str, error: OSError) -> LedgerUnusable:
         f"The ledger {path} cannot be {what}: {error.strerror or error}.",
         next_step="Give another place with --storage FILE.",
     )
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turns the errors of SQLite into those of this project."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    except UnicodeDecodeError as error:  # also what SQLite quotes from a damaged page in its messages
+        raise damaged(path, "a text in it cannot be read") from error
 
 
 def translate(error: sqlite3.Error, path: Path) -> LedgerUnusable | LedgerLocked | LedgerWriteFailed:

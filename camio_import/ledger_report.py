@@ -27,7 +27,7 @@ from camio_import.ledger_file import (
     refuse_damaged,
     refuse_newer_version,
     refuse_what_is_no_ledger,
-    translate,
+    translated,
 )
 from camio_import.lock import holder
 from camio_import.model import Reason, TimeSource
@@ -169,7 +169,7 @@ class LedgerReport:
         refuse_what_is_no_ledger(path)
         self._db = self._open(busy_timeout_s)
         try:
-            with self._translated():
+            with translated(self.path):
                 known = self._db.execute("SELECT value FROM meta WHERE key = 'destination'").fetchone()
             self.destination: str = known[0] if known else ""
         except BaseException:
@@ -177,7 +177,7 @@ class LedgerReport:
             raise
 
     def _open(self, busy_timeout_s: float) -> sqlite3.Connection:
-        with self._translated():
+        with translated(self.path):
             db = connect(self.path, read_only=True, busy_timeout_s=busy_timeout_s)
             try:
                 self._check(db)
@@ -225,7 +225,7 @@ class LedgerReport:
     def snapshot(self) -> Iterator[None]:
         """All counts asked for inside are of one moment. Not for long: a running import cannot
         tidy up its file meanwhile."""
-        with self._translated():
+        with translated(self.path):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -298,8 +298,11 @@ class LedgerReport:
         files whose shard is registered. Raises ValueError for a state that does not exist.
         """
         wanted = _state_condition(state)
-        within, place = _folder_range(below)
-        folder_id, path, name = -1, b"", b""
+        inner, end = _inside(below)
+        folder_id, path, name = -1, inner, b""
+        if below is not None:
+            at = self._rows("SELECT id FROM folder WHERE path = ?", (_folder_key(below),))
+            folder_id = at[0][0] if at else -1
         while True:
             rows = self._rows(
                 f"{_FILES} WHERE file.folder = ? AND file.name > ? AND file.is_current {wanted}"
@@ -308,9 +311,9 @@ class LedgerReport:
             )
             if len(rows) < PAGE_ROWS:
                 rows += self._rows(
-                    f"{_FILES} WHERE folder.path > ? AND {within} AND file.is_current {wanted}"
+                    f"{_FILES} WHERE folder.path > ? AND folder.path < ? AND file.is_current {wanted}"
                     " ORDER BY folder.path, file.name LIMIT ?",
-                    (path, *place, PAGE_ROWS),
+                    (max(path, inner), end, PAGE_ROWS),
                 )
             yield from map(_file_row, rows)
             if len(rows) < PAGE_ROWS:
@@ -405,15 +408,8 @@ class LedgerReport:
 
     # --- parts ------------------------------------------------------------------------------
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from error
-
     def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        with self._translated():
+        with translated(self.path):
             return self._db.execute(sql, parameters).fetchall()
 
 
@@ -421,16 +417,22 @@ def _below(below: str | None) -> tuple[str, tuple[bytes, ...]]:
     """The condition for current files below a folder."""
     if below is None:
         return "WHERE is_current", ()
-    within, place = _folder_range(below)
-    return f"WHERE is_current AND folder IN (SELECT id FROM folder WHERE {within})", place
+    within = "SELECT id FROM folder WHERE path = ? UNION ALL SELECT id FROM folder WHERE path > ? AND path < ?"
+    return f"WHERE is_current AND folder IN ({within})", (_folder_key(below), *_inside(below))
 
 
-def _folder_range(below: str | None) -> tuple[str, tuple[bytes, ...]]:
-    if below is None:
-        return "1", ()
-    first = os.fsencode(os.path.join(below, ""))  # noqa: PTH118
-    after = first[:-1] + bytes([first[-1] + 1])
-    return "(folder.path = ? OR (folder.path >= ? AND folder.path < ?))", (first.rstrip(first[-1:]), first, after)
+def _folder_key(folder: str) -> bytes:
+    """The folder's path as the ledger has it: without a separator at its end, unless it is the root."""
+    path = os.fsencode(folder)
+    return path.rstrip(os.fsencode(os.sep)) or path[:1]
+
+
+def _inside(folder: str | None) -> tuple[bytes, bytes]:
+    """The paths of the folders inside lie between these two."""
+    if folder is None:
+        return b"", b"\xff\xff"
+    first = os.path.join(_folder_key(folder), b"")  # noqa: PTH118
+    return first, first[:-1] + bytes([first[-1] + 1])
 
 
 def _state_condition(state: str | None) -> str:

@@ -237,7 +237,8 @@ class Summary:
     """How a run ended. Every file found is in exactly one of the counts.
 
     `uploaded` are those of this run, `already_uploaded` those of earlier ones. `pending` is still
-    to be sent. `stopped_because` says why the run ended early, or is "".
+    to be sent. `stopped_because` says why the run ended early, or is "". When the folder was not
+    looked through to its end, `found` counts the files up to there.
     """
 
     found: int = 0
@@ -255,6 +256,7 @@ class Summary:
     orphaned_jobs: int = 0
     with_warnings: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
+    is_scan_complete: bool = True
     stopped_because: str = ""
     next_step: str = ""
     exit_code: int = 0

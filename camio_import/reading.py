@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from camio_import.content import probe
+from camio_import.container import probe
 from camio_import.errors import FileProblem, FileVanished, UsageError
 from camio_import.model import Clip, ContainerFacts, FoundFile, PathReading, Reason, Rejected, TimeSource
 from camio_import.regex_meta import PathPattern, Unread

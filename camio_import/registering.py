@@ -19,7 +19,7 @@ from camio_import.tasks import ShardTask, Silence
 from camio_import.workers import Crew, Task
 
 TRIES_PER_RUN = 5
-"""After so many failures a shard waits for the next run."""
+"""After so many failures a shard waits for the next run, once nothing else is left to do in this one."""
 
 
 class Registering:
@@ -98,8 +98,11 @@ class Registering:
         self._silence = Silence(f"register_shard of shard {task.report.shard.shard_id}", task.started_at)
         self._crew.start(task)
 
-    def settle(self, task: ShardTask, now: float) -> BaseException | None:
-        """Record what came of it. Returns what ends the run, or None."""
+    def settle(self, task: ShardTask, now: float, *, files_go_on: bool) -> BaseException | None:
+        """Record what came of it. Returns what ends the run, or None.
+
+        While `files_go_on`, there is time to try again at no cost, however often it has failed.
+        """
         self._crew.finished()
         self._current = None
         report, error = task.report, task.error
@@ -115,7 +118,8 @@ class Registering:
         if isinstance(error, CredentialsRefused) or not isinstance(error, HookError):
             return error
         self._tries[task.key] += 1
-        if isinstance(error, RetryLater | Unreachable) and self._tries[task.key] < TRIES_PER_RUN:
+        may_pass = isinstance(error, RetryLater | Unreachable)
+        if may_pass and (files_go_on or self._tries[task.key] < TRIES_PER_RUN):
             backoff = self._new_backoff()
             backoff.failures = self._tries[task.key] - 1
             wait_s = backoff.next_wait_s(error.retry_after_s if isinstance(error, RetryLater) else None)

@@ -190,7 +190,10 @@ class Sending:
         self._ended_by = self._ended_by or error
 
     def _is_busy(self) -> bool:
-        return bool(self._is_any_running() or self._ready or self._later or self._has_upcoming or self._shards.is_busy)
+        return self._has_files() or self._shards.is_busy
+
+    def _has_files(self) -> bool:
+        return bool(self._hashing or self._posting or self._ready or self._later or self._has_upcoming)
 
     def _is_any_running(self) -> bool:
         return bool(self._hashing or self._posting or self._shards.is_running)
@@ -287,7 +290,12 @@ class Sending:
             self._settle_hash(task)
         elif isinstance(task, PostTask):
             self._settle_post(task)
-        elif isinstance(task, ShardTask) and (ended_by := self._shards.settle(task, self._clock.now())):
+        elif isinstance(task, ShardTask):
+            self._settle_shard(task)
+
+    def _settle_shard(self, task: ShardTask) -> None:
+        ended_by = self._shards.settle(task, self._clock.now(), files_go_on=self._has_files())
+        if ended_by is not None:
             self._end(ended_by)
 
     def _settle_post(self, task: PostTask) -> None:

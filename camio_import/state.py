@@ -500,16 +500,15 @@ class Ledger(LedgerFile):
                     )
 
     def _fill_shards(self, job: int, plan: JobPlan) -> None:
-        number, room = 0, plan.shards[0].item_count
-        for clip in self.clips_for_job():
-            while room == 0:
-                number += 1
-                room = plan.shards[number].item_count
-            room -= 1
-            self._db.execute(
-                "UPDATE file SET state = 'assigned', job = ?, shard = ? WHERE id = ?",
-                (job, number, clip.file_id),
-            )
+        numbers = (number for number, shard in enumerate(plan.shards) for _ in range(shard.item_count))
+        found = self._pages(
+            "SELECT todo.file AS id FROM todo CROSS JOIN file ON file.id = todo.file"
+            f" WHERE file.state = 'found' AND todo.file > ? {_IN_ORDER}"
+        )
+        self._db.executemany(
+            "UPDATE file SET state = 'assigned', job = ?, shard = ? WHERE id = ?",
+            ((job, number, row["id"]) for number, row in zip(numbers, found, strict=True)),
+        )
 
     # --- sending --------------------------------------------------------------------------
 

@@ -181,7 +181,7 @@ class HttpClient:
         if "://" in path_or_url:
             if origin(path_or_url) != origin(self.base_url):
                 raise BadAnswer(
-                    f"{self.who} named an address on another server ({urlsplit(path_or_url).netloc});"
+                    f"{self.who} named an address on another server ({path_or_url.split('/')[2]});"
                     " the access token is not sent there."
                 )
             url = path_or_url

@@ -95,6 +95,7 @@ class Importer:
     _sending: Sending | None = None
     _started_at: float = 0.0
     _drive: DriveWatch = field(init=False)
+    _is_scan_complete: bool = False
 
     def __post_init__(self) -> None:
         self._drive = DriveWatch(self.walker.root)
@@ -162,6 +163,7 @@ class Importer:
         )  # fmt: skip
         self._scanned = scanner.result
         scanner.run()
+        self._is_scan_complete = True
 
     def _connect_early(self) -> None:
         """A wrong address should be known now, and not after an hour of scanning."""
@@ -297,6 +299,7 @@ class Importer:
             orphaned_jobs=self.ledger.orphaned_jobs(),
             with_warnings=scanned.with_warnings,
             ignored=dict(self.walker.ignored),
+            is_scan_complete=self._is_scan_complete,
             stopped_because="" if ended_by is None else str(ended_by),
             next_step="" if ended_by is None else ended_by.next_step,
         )

@@ -183,7 +183,7 @@ def folder_name(camera_name: str) -> str:
     safe = re.sub(r"[^\w. +-]", "_", name).strip(". ")
     while len(safe.encode()) > LONGEST_CAMERA_BYTES:
         safe = safe[:-1]
-    if safe == name and safe.partition(".")[0].lower() not in WINDOWS_DEVICES:
+    if safe and safe == name and safe.partition(".")[0].lower() not in WINDOWS_DEVICES:
         return safe
     mark = hashlib.sha1(camera_name.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:6]
     return f"{safe.strip('. ') or 'camera'}_{mark}"

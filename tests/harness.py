@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from clips import Spec, many_clips, tree
 
-import camio_import.content
+import camio_import.opened_file
 from camio_import.box import EmbeddedBox
 from camio_import.hooks import CheckedHook, HookContext
 from camio_import.hooks.camio import CamioHook
@@ -333,17 +333,17 @@ def sha1(data: bytes) -> str:
 def counting_opens() -> Iterator[list[str]]:
     """The files whose content was opened meanwhile."""
     opened: list[str] = []
-    original = camio_import.content._Opened.__init__
+    original = camio_import.opened_file.OpenedFile.__init__
 
     def counting(self: Any, path: str, *arguments: Any, **keywords: Any) -> None:
         opened.append(path)
         original(self, path, *arguments, **keywords)
 
-    camio_import.content._Opened.__init__ = counting  # type: ignore[method-assign]
+    camio_import.opened_file.OpenedFile.__init__ = counting  # type: ignore[method-assign]
     try:
         yield opened
     finally:
-        camio_import.content._Opened.__init__ = original  # type: ignore[method-assign]
+        camio_import.opened_file.OpenedFile.__init__ = original  # type: ignore[method-assign]
 
 
 @contextmanager

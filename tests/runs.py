@@ -82,7 +82,13 @@ def clip_reader(
 ) -> ClipReader:
     folder = str(folder)
     return ClipReader(
-        PathPattern(pattern), typed or folder, folder, pattern, now, time_from=time_from, send_unreadable=send_unreadable
+        PathPattern(pattern),
+        typed or folder,
+        folder,
+        pattern,
+        now,
+        time_from=time_from,
+        send_unreadable=send_unreadable,
     )
 
 

@@ -38,16 +38,8 @@ from clips import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from camio_import.content import (
-    SAMPLE_WINDOW_BYTES,
-    Box,
-    is_complete,
-    open_body,
-    probe,
-    sample_digest,
-    sha1_of,
-    walk_boxes,
-)
+from camio_import.container import Box, is_complete, probe, walk_boxes
+from camio_import.content import SAMPLE_WINDOW_BYTES, open_body, sample_digest, sha1_of
 from camio_import.errors import Cancelled, FileChanged, FileProblem, FileUnreadable, FileVanished
 from camio_import.model import ContainerFacts, FoundFile
 
@@ -610,7 +602,7 @@ def test_names_that_are_not_utf8_and_how_they_are_shown(tmp_path: Path) -> None:
     file = found(tmp_path / name)
     assert probe(file.path).problem is None
     assert sha1_of(file).sha1 == hashlib.sha1(tiny_clip_bytes()).hexdigest()
-    with pytest.raises(FileChanged, match=r"caf\\xe9\\x1b\[31m\\n\.mp4 has changed"):
+    with pytest.raises(FileChanged, match=r"caf\\xe9\\x1b\[31m\\x0a\.mp4 has changed"):
         sha1_of(replace(file, size_bytes=1))
 
 

@@ -484,15 +484,30 @@ def test_what_a_hook_prints_goes_to_its_logger_also_without_a_line_end(
     assert capsys.readouterr().out == "ours\n"
 
 
-def test_a_message_is_one_line_of_sensible_length_without_secrets() -> None:
+def test_secrets_are_taken_out_of_whatever_a_hook_raises(hashed: HashedClip) -> None:
     context = HookContext(
-        data={"access_token": "tok-4711", "db_password": "geheim", "plan": "plus"},
-        environment={"CAMIO_OAUTH_TOKEN": "oauth-4711"},
+        data={"access_token": "tok-4711", "db_password": "geheim", "plan": "plus", "device_id": "BOX-7"},
+        environment={"CAMIO_OAUTH_TOKEN": "oauth-4711", "CAMIO_API_URL": "http://127.0.0.1:8080"},
     )
-    clean = cleaner_for(context)
-    said = clean("a\n b tok-4711 geheim oauth-4711 plus http://x/?access_token=zzzz&y=1 " + "x" * 1000)
-    assert said.startswith("a b *** *** *** plus http://x/?access_token=***&y=1 xxx")
-    assert len(said) == 300
+    text = "a\nb tok-4711 geheim oauth-4711 plus BOX-7 http://127.0.0.1:8080/?access_token=zzzz&y=1"
+    cleaned = "a\nb *** *** *** plus BOX-7 http://127.0.0.1:8080/?access_token=***&y=1"
+
+    def refuse(**_: Any) -> Any:
+        raise Refused(text, next_step=text, recheck_hash=True)
+
+    def break_down(**_: Any) -> Any:
+        raise ValueError(text + "x" * 1000)
+
+    hook = CheckedHook(Obliging(), name="my_hook", clean=cleaner_for(context))
+    hook._hook.post_clip = refuse
+    with pytest.raises(Refused) as raised:
+        post(hook, hashed)
+    assert (str(raised.value), raised.value.next_step, raised.value.recheck_hash) == (cleaned, cleaned, True)
+    hook._hook.post_clip = break_down
+    with pytest.raises(HookBroken) as broken:
+        post(hook, hashed)
+    assert "post_clip raised ValueError: a b *** *** *** plus" in str(broken.value)
+    assert len(str(broken.value)) < 400
 
 
 def test_a_secret_does_not_show_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "camio_import"
 
 ROWS: Mapping[str, int] = {
     "__init__": 0, "errors": 0, "model": 0, "display": 0,
-    "walker": 1, "regex_meta": 1, "patterns": 1, "content": 1, "sample_clips": 1,
+    "walker": 1, "regex_meta": 1, "name_times": 1, "name_mismatch": 1, "patterns": 1,
+    "opened_file": 1, "content": 1, "container": 1, "sample_clips": 1,
     "lock": 1, "ledger_file": 1, "ledger_report": 1, "state": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
     "hooks": 2, "box": 2, "reading": 2,
@@ -24,7 +26,8 @@ ROWS: Mapping[str, int] = {
 
 SIDEWAYS = frozenset({
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
-    ("patterns", "regex_meta"), ("drive", "walker"), ("transport", "connection"),
+    ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
+    ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("transport", "connection"),
     ("ledger_file", "lock"), ("state", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"),
     ("registering", "tasks"), ("sending", "tasks"), ("sending", "registering"),
     ("uploader", "scan"), ("uploader", "tasks"), ("uploader", "sending"),
@@ -37,7 +40,7 @@ RESERVED = {
     "urllib3": {"transport", "connection"},
     "fcntl": {"lock"},
     "msvcrt": {"lock"},
-    "av": {"content", "sample_clips"},
+    "av": {"container", "sample_clips"},
     "tqdm": {"cli"},
     "argparse": {"cli"},
     "cheroot": {"box"},
@@ -45,6 +48,7 @@ RESERVED = {
 """Library -> the modules (or packages) that may import it."""
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Name relative to the package ("hooks/camio") -> its code."""
     return {

@@ -111,6 +111,7 @@ def test_a_box_that_does_not_answer_is_said_with_its_address(videos: Path, tmp_p
         )
     assert f"The Box at {address} does not answer" in ran.out
     assert "switched on" in ran.out
+    assert "found until then; the rest of the folder was not looked at" in ran.out or "2  found" in ran.out
     assert "still to be uploaded" in ran.out
     assert "Traceback" not in ran.err
 

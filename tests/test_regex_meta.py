@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from camio_import.errors import PatternError
 from camio_import.model import PathReading, Reason
-from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern, Unread, sendable_name, split_pattern
+from camio_import.name_mismatch import split_pattern
+from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern, Unread, sendable_name
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -14,7 +14,7 @@ import pytest
 from clips import boxes
 
 from camio_import import sample_clips
-from camio_import.content import probe
+from camio_import.container import probe
 from camio_import.errors import CamioImportError
 from camio_import.sample_clips import make_clip, make_demo_tree
 

@@ -20,8 +20,9 @@ from camio_import.errors import Cancelled, Refused
 from camio_import.ledger_report import FileRow, LedgerReport
 from camio_import.model import Reason
 from camio_import.progress import FileSkipped, Scanning
-from camio_import.scan import COMMIT_FILES
+from camio_import.scan import COMMIT_FILES, Scanner
 from camio_import.state import Ledger
+from camio_import.walker import Walker
 from camio_import.workers import StopRequest
 
 A1, A2, B1 = "CAM_A-1475973147.mp4", "CAM_A-1475973747.mp4", "CAM_B-1475973147.mp4"
@@ -141,16 +142,16 @@ BYTES_READ = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-import camio_import.content as content
+from camio_import.opened_file import OpenedFile
 from runs import run_import
 read = 0
-read_into = content._Opened.read_into
+read_into = OpenedFile.read_into
 def counting(self, block):
     global read
     count = read_into(self, block)
     read += count
     return count
-content._Opened.read_into = counting
+OpenedFile.read_into = counting
 summary = run_import(Path(sys.argv[1]), sys.argv[2])
 print(read, summary.already_uploaded, summary.uploaded, summary.pending)
 """
@@ -473,11 +474,7 @@ def test_a_stop_in_the_middle_of_a_scan_keeps_the_books_right(tmp_path, storage,
             stop.ask(130)  # type: ignore[arg-type]
             stop.check()
 
-    from camio_import.reading import ClipReader  # noqa: PLC0415
-    from camio_import.scan import Scanner  # noqa: PLC0415
-    from camio_import.walker import Walker  # noqa: PLC0415
-
-    reader: ClipReader = clip_reader(vids)
+    reader = clip_reader(vids)
     with Ledger(storage, destination="test") as ledger:
         ledger.start_run(str(vids), "0")
         scanner = Scanner(ledger, Walker(str(vids)), reader, reporter=Recorder(), check_cancelled=check)
@@ -551,7 +548,7 @@ def test_warnings_are_counted(tmp_path, ledger):
     assert (result.new, result.with_warnings) == (2, 1)
 
 
-def test_ten_thousand_pending_files_of_one_folder_are_compared_in_order(tmp_path, ledger):
+def test_thousands_of_files_of_one_folder_are_compared_in_order(tmp_path, ledger):
     vids = tmp_path / "vids"
     vids.mkdir()
     content = distinct_clip_bytes(1)

@@ -194,12 +194,12 @@ def test_a_server_that_reads_all_and_never_answers(box: EmbeddedBox, tmp_path: P
 
 
 def test_a_slow_transfer_that_is_never_silent_is_left_in_peace(box: EmbeddedBox, tmp_path: Path) -> None:
-    file = sparse(tmp_path / "file.mp4", 6 << 20)
-    box.faults.add(Fault(status=204, drip_read_s=0.1, drip_read_bytes=1 << 20))
-    with client_of(box.url, stall_timeout_s=0.4) as client:
+    file = sparse(tmp_path / "file.mp4", 32 << 20)
+    box.faults.add(Fault(status=204, drip_read_s=0.1, drip_read_bytes=2 << 20))
+    with client_of(box.url, stall_timeout_s=1.0) as client:
         started_at = time.monotonic()
         assert post(client, file).status == 204
-        assert time.monotonic() - started_at > 0.4
+        assert time.monotonic() - started_at > 1.2
 
 
 def test_an_answer_that_drips_for_ever(tmp_path: Path) -> None:
@@ -391,18 +391,18 @@ def test_a_proxy_applies_where_it_is_wanted_and_no_proxy_is_heeded(monkeypatch: 
 EXPECTED = {200: None, 204: None, 401: CredentialsRefused, 403: CredentialsRefused, 408: RetryLater, 429: RetryLater}
 
 
-@pytest.mark.parametrize("status", range(100, 600))
-def test_every_status_has_a_rule(status: int) -> None:
-    answer = Answer(status, {"Retry-After": "3"}, b"words")
-    expected = EXPECTED.get(status, RetryLater if status < 200 or status >= 500 else Refused)
-    if expected is None:
-        raise_for_status(answer, "the Box", what="it")
-        return
-    with pytest.raises(expected, match=f"^The Box answered it with {status}. It said: “words”.$") as caught:
-        raise_for_status(answer, "the Box", what="it")
-    if isinstance(caught.value, RetryLater):
-        assert caught.value.busy == (status in (429, 503))
-        assert caught.value.retry_after_s == 3
+def test_every_status_has_a_rule() -> None:
+    for status in range(100, 600):
+        answer = Answer(status, {"Retry-After": "3"}, b"words")
+        expected = EXPECTED.get(status, RetryLater if status < 200 or status >= 500 else Refused)
+        if expected is None:
+            raise_for_status(answer, "the Box", what="it")
+            continue
+        with pytest.raises(expected, match=rf"^The Box answered it with {status}\. It said: “words”\.$") as caught:
+            raise_for_status(answer, "the Box", what="it")
+        if isinstance(caught.value, RetryLater):
+            assert caught.value.busy == (status in (429, 503))
+            assert caught.value.retry_after_s == 3
 
 
 @pytest.mark.parametrize(

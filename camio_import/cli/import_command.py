@@ -7,11 +7,11 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from camio_import import __version__
 from camio_import.cli.options import (
@@ -31,6 +31,12 @@ from camio_import.cli.options import (
     reader_from,
 )
 from camio_import.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from camio_import.hooks import HookContext
+    from camio_import.progress import Reporter
+    from camio_import.reading import ClipReader
+    from camio_import.workers import StopRequest
 
 USAGE = "camio-import [options] DIR [HOOK_MODULE] [BOX_IP]"
 
@@ -261,7 +267,13 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
     return summary.exit_code
 
 
-def _context(options: argparse.Namespace, data: dict[str, Any], variables: Any, address: BoxAddress, stop: Any) -> Any:
+def _context(
+    options: argparse.Namespace,
+    data: dict[str, Any],
+    variables: Mapping[str, str],
+    address: BoxAddress,
+    stop: StopRequest,
+) -> HookContext:
     from camio_import.hooks import HookContext
 
     can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not options.json
@@ -285,7 +297,7 @@ def _hook_data(options: argparse.Namespace) -> dict[str, Any]:
     return data
 
 
-def _secrets(data: dict[str, Any], variables: Any) -> tuple[str, ...]:
+def _secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str, ...]:
     candidates = [data.get("access_token"), data.get("device_id"), *variables.values()]
     return tuple(str(value) for value in candidates if value)
 
@@ -301,21 +313,26 @@ def _copy_of(storage: Path, stack: ExitStack) -> Path:
     return copy
 
 
-def _reporter(options: argparse.Namespace) -> Any:
+def _reporter(options: argparse.Namespace) -> Reporter:
+    from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several
     from camio_import.progress import NullReporter
 
+    drawn: Reporter
     if options.json:
-        from camio_import.cli.reporters import JsonReporter
+        drawn = JsonReporter(sys.stdout)
+    elif options.quiet:
+        drawn = NullReporter()
+    # With -v the log goes to the terminal, too, and bars would be torn apart by it.
+    elif is_terminal(sys.stderr) and not options.verbose:
+        drawn = BarReporter(sys.stderr)
+    else:
+        drawn = PlainReporter(sys.stderr)
+    if options.log_file is None:
+        return drawn
+    return Several(drawn, LogReporter(logging.getLogger("camio_import")))
 
-        return JsonReporter(sys.stdout)
-    if options.quiet:
-        return NullReporter()
-    from camio_import.cli.reporters import BarReporter, PlainReporter
 
-    return BarReporter(sys.stderr) if is_terminal(sys.stderr) else PlainReporter(sys.stderr)
-
-
-def _say_once(reader: Any, options: argparse.Namespace, reporter: Any) -> None:
+def _say_once(reader: ClipReader, options: argparse.Namespace, reporter: Reporter) -> None:
     from camio_import.progress import Warned
 
     if reader.pattern.uses_local_time and options.timezone is None:

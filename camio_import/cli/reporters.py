@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,10 +24,12 @@ from camio_import.progress import (
     HookSilent,
     JobCreated,
     Planned,
+    Reporter,
     RunFinished,
     RunStarted,
     Scanning,
     ShardNotRegistered,
+    ShardRegistered,
     Uploading,
     UploadStarted,
     UploadStopped,
@@ -86,8 +88,9 @@ class Totals:
 class Messages:
     """Events that are worth a line, as text. The same on a terminal and elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips_shown: int | None = SKIPS_SHOWN) -> None:
         self._skips = 0
+        self._skips_shown = skips_shown
         self._last_wait = ""
 
     def of(self, event: Event) -> str | None:
@@ -96,9 +99,9 @@ class Messages:
                 return f"Importing {shown(folder)} to {destination}"
             case FileSkipped(path=path, detail=detail):
                 self._skips += 1
-                if self._skips > SKIPS_SHOWN:
+                if self._skips_shown is not None and self._skips > self._skips_shown:
                     return None
-                more = "\n  (further skipped files are listed at the end)" if self._skips == SKIPS_SHOWN else ""
+                more = "\n  (further skipped files are counted at the end)" if self._skips == self._skips_shown else ""
                 return f"  skipped {shown(path)}: {shown(detail)}{more}"
             case FileFailed(path=path, detail=detail):
                 return f"  failed {shown(path)}: {shown(detail)}"
@@ -303,9 +306,49 @@ class JsonReporter:
         pass
 
 
-def default_stream() -> TextIO:
-    """Progress goes to the error output, so that the standard output can be piped."""
-    return sys.stderr
+class LogReporter:
+    """One line in the log for each thing that happened to a file, and for what the user is told."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._messages = Messages(skips_shown=None)
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case FileUploaded(path=path, camera=camera, sha1=sha1, size_bytes=size_bytes, seconds=seconds):
+                self._logger.info(
+                    "uploaded %s (camera %s, %s, SHA-1 %s, in %s)",
+                    shown(path), shown(camera), size(size_bytes), sha1, duration(seconds),
+                )  # fmt: skip
+            case FileDuplicate(path=path):
+                self._logger.info("a copy of another file: %s", shown(path))
+            case ShardRegistered(job_id=job_id, shard_id=shard_id, files=files):
+                self._logger.info("registered part %s of job %s: %s", shard_id, job_id, count(files, "file"))
+            case RunFinished(summary=summary):
+                self._logger.info("ended with status %d: %s", summary.exit_code, json.dumps(asdict(summary)))
+            case Warned():
+                pass  # is in the log already when it came from there
+            case _:
+                if (message := self._messages.of(event)) is not None:
+                    self._logger.info("%s", message.strip())
+
+    def close(self) -> None:
+        pass
+
+
+class Several:
+    """Hands every event to several reporters."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def handle(self, event: Event) -> None:
+        for reporter in self._reporters:
+            reporter.handle(event)
+
+    def close(self) -> None:
+        for reporter in self._reporters:
+            reporter.close()
 
 
 def _name(path: str) -> str:

@@ -24,7 +24,8 @@ def describe(summary: Summary, *, status_command: str, plan_only: bool = False) 
 def _counts(summary: Summary, *, plan_only: bool) -> list[str]:
     rate = summary.uploaded_bytes / summary.seconds if summary.seconds else 0
     sent = f"  {size(summary.uploaded_bytes)} in {duration(summary.seconds)}, {size(rate)}/s"
-    rows: list[tuple[int, str]] = [(summary.found, "found")]
+    whole = "" if summary.is_scan_complete else " until then; the rest of the folder was not looked at"
+    rows: list[tuple[int, str]] = [(summary.found, "found" + whole)]
     if not plan_only:
         rows.append((summary.uploaded, "uploaded" + (sent if summary.uploaded_bytes else "")))
     rows.append((summary.already_uploaded, "already uploaded in earlier runs"))

@@ -52,6 +52,7 @@ __all__ = [
     "ShardReport",
     "cleaner_for",
     "module_problems",
+    "one_line",
 ]
 
 log = logging.getLogger("camio_import")
@@ -159,24 +160,33 @@ def module_problems(hook: object) -> list[str]:
 
 
 def cleaner_for(context: HookContext) -> Callable[[str], str]:
-    """A function that takes the user's secrets out of a text, and keeps it to one line of sensible length.
+    """A function that takes the user's secrets out of a text.
 
-    What a module of somebody else raises is shown and kept in the ledger, and HTTP libraries put
-    whole addresses into their errors, with the access token in them.
+    What hooks raise is shown and kept in the ledger; HTTP libraries put whole addresses into their
+    errors, with the access token in them, and a server may repeat in its answer what it was sent.
     """
-    named = [value for key, value in context.data.items() if any(word in key.lower() for word in _SECRET_WORDS)]
-    secrets = tuple(value for value in (*named, *context.environment.values()) if isinstance(value, str))
+    known = {**context.data, **context.environment}
+    secrets = tuple(
+        value
+        for name, value in known.items()
+        if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS)
+    )
 
     def clean(text: str) -> str:
         from camio_import.transport import SecretFilter  # it loads the HTTP library: only when there is trouble
 
-        one_line = " ".join(SecretFilter(secrets).clean(text).split())
-        return one_line if len(one_line) <= 300 else one_line[:299] + "…"
+        return SecretFilter(secrets).clean(text)
 
     return clean
 
 
-_SECRET_WORDS = ("token", "secret", "password", "device_id", "api_key")
+_SECRET_WORDS = ("token", "secret", "password", "api_key")
+
+
+def one_line(text: str) -> str:
+    """The text on one line of sensible length."""
+    words = " ".join(text.split())
+    return words if len(words) <= 300 else words[:299] + "…"
 
 
 class CheckedHook:
@@ -280,7 +290,9 @@ class CheckedHook:
         try:
             with self._one_at_a_time, printing_to(self._logger):
                 return getattr(self._hook, function)(**arguments)
-        except CamioImportError:
+        except CamioImportError as error:
+            error.args = (self._clean(str(error)),)
+            error.next_step = self._clean(error.next_step)
             raise
         # A module of somebody else may raise anything, also SystemExit; none of it may end the run.
         except (Exception, SystemExit) as error:
@@ -293,7 +305,7 @@ class CheckedHook:
 
     def _broken(self, function: str, what: str) -> HookBroken:
         return HookBroken(
-            f"The hook module “{self.name}”: {function} {self._clean(what)}.",
+            f"The hook module “{self.name}”: {function} {one_line(self._clean(what))}.",
             next_step="Tell whoever wrote the module; --log_file with -v records the details.",
         )
 

@@ -27,7 +27,16 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from camio_import.errors import CamioImportError, HookUnusable
-from camio_import.hooks import OPTIONAL, REQUIRED, CheckedHook, HookContext, cleaner_for, legacy, module_problems
+from camio_import.hooks import (
+    OPTIONAL,
+    REQUIRED,
+    CheckedHook,
+    HookContext,
+    cleaner_for,
+    legacy,
+    module_problems,
+    one_line,
+)
 from camio_import.hooks.printed import printing_to
 
 BUILT_IN = {"camio": "camio_import.hooks.camio"}
@@ -76,7 +85,8 @@ def find_hook(spec: str) -> FoundHook:
         return FoundHook(spec, BUILT_IN[spec], importlib.import_module(BUILT_IN[spec]), spec)
     for point in _points():
         if point.name == spec:
-            return _named(spec, spec, point.value, _guarded(spec, point.load))
+            with _search_path():
+                return _named(spec, spec, point.value, _guarded(spec, point.load))
     if _is_path(spec):
         return _from_file(spec)
     return _from_module(spec)
@@ -193,7 +203,9 @@ def _from_file(spec: str) -> FoundHook:
     try:
         path = Path(spec).expanduser().absolute()
     except RuntimeError as error:  # ~ of a user that does not exist
-        raise HookUnusable(f"The hook module {spec} cannot be read: {error}") from error
+        raise HookUnusable(
+            f"The hook module {spec} cannot be read: {error}", next_step="Give its whole path, without ~."
+        ) from error
     source = _trusted_source(path, spec)
     name = "camio_import_hook_" + re.sub(r"\W", "_", path.stem)
     module_spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
@@ -370,7 +382,7 @@ def _guarded(
             next_step=next_step,
         ) from error
     except (Exception, SystemExit) as error:
-        what = clean(f"{type(error).__name__}: {error}")
+        what = one_line(clean(f"{type(error).__name__}: {error}"))
         is_python_2 = isinstance(error, NameError | AttributeError) and any(
             word in str(error) for word in _PYTHON_2_NAMES
         )

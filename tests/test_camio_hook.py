@@ -1,0 +1,188 @@
+"""Camio's hook by itself: settings, and what it says when they cannot be used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness import TOKEN, Bench, sha1
+
+from camio_import.box import EmbeddedBox, Fault
+from camio_import.errors import BadAnswer, CredentialsRefused, RetryLater, Unreachable, UsageError
+from camio_import.hooks import HookContext
+from camio_import.hooks.camio import CamioHook, local_camera_id, make_hook
+from camio_import.hooks.camio_settings import CameraSettings
+from camio_import.model import Camera
+
+
+def hook_of(box: EmbeddedBox, *, host: str | None = "", **data: Any) -> CamioHook:
+    settings = {"access_token": TOKEN, "api_url": box.url, **data}
+    return CamioHook(HookContext(data=settings, host=box.host if host == "" else host, port=box.port))
+
+
+def test_the_local_camera_id_is_that_of_the_protocol() -> None:
+    assert local_camera_id("CAM_A") == "38ea723126c76c7ad2f2a2bedcd1ab3598fc936c"
+    assert local_camera_id("Müritz") == sha1("Müritz".encode())
+
+
+# --- token and addresses ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [{}, {"access_token": ""}, {"access_token": "  "}])
+def test_no_token(data: dict[str, Any]) -> None:
+    with pytest.raises(CredentialsRefused, match="no Camio access token") as caught:
+        make_hook(context=HookContext(data=data))
+    assert "CAMIO_OAUTH_TOKEN" in caught.value.next_step
+
+
+def test_a_token_with_something_around_it_is_not_shown() -> None:
+    with pytest.raises(CredentialsRefused) as caught:
+        make_hook(context=HookContext(data={"access_token": f"{TOKEN} x"}))
+    assert TOKEN not in str(caught.value) + caught.value.next_step
+
+
+def test_the_token_of_the_hook_data_wins(box: EmbeddedBox) -> None:
+    context = HookContext(
+        data={"access_token": TOKEN, "api_url": box.url},
+        environment={"CAMIO_OAUTH_TOKEN": "another"},
+        port=box.port,
+    )
+    CamioHook(context).connect()
+    assert {record.headers.get("authorization") for record in box.log.records()} == {f"token {TOKEN}", None}
+
+
+@pytest.mark.parametrize(
+    ("data", "url"),
+    [
+        ({}, "https://www.camio.com"),
+        ({"test": True}, "https://test.camio.com"),
+        ({"test": "true"}, "https://www.camio.com"),
+        ({"api_url": "https://api.example/x/y?z"}, "https://api.example"),
+        ({"api_url": "http://127.0.0.1:9/"}, "http://127.0.0.1:9"),
+    ],
+)
+def test_the_cloud(data: dict[str, Any], url: str) -> None:
+    assert CamioHook(HookContext(data={"access_token": TOKEN, **data}))._cloud.base_url == url
+
+
+@pytest.mark.parametrize("url", ["http://www.camio.com", "http://127.evil.example", "ftp://x", "camio.com", "https://"])
+def test_addresses_to_which_no_token_is_sent(url: str) -> None:
+    with pytest.raises(UsageError, match=r"not protected|not the address"):
+        CamioHook(HookContext(data={"access_token": TOKEN, "api_url": url}))
+
+
+@pytest.mark.parametrize("key", ["access_token", "api_url", "device_id", "ip_address"])
+def test_settings_that_are_no_text(box: EmbeddedBox, key: str) -> None:
+    with pytest.raises(UsageError, match=key):
+        hook_of(box, host=None, **{key: 7}).connect()
+
+
+def test_something_else_than_a_box_answers(box: EmbeddedBox) -> None:
+    for body in (b"<html>", b"[]", b'"x"', b"{}"):
+        box.faults.add(Fault(on="settings", status=200, body=body))
+        with pytest.raises(BadAnswer, match="not a Camio Box"):
+            hook_of(box).connect()
+
+
+def test_an_account_whose_box_does_not_answer_is_asked_again(box: EmbeddedBox) -> None:
+    hook = hook_of(box, host=None)
+    box.faults.add(Fault(on="settings", reset_after_bytes=0, times=2))
+    for _ in range(2):
+        with pytest.raises(Unreachable) as caught:
+            hook.connect()
+        assert "switched on" in caught.value.next_step
+    hook.connect()
+    assert box.log.calls().count("GET /box/settings") == 3
+
+
+@pytest.mark.parametrize("address", ["evil.example/x", "1.2.3.4@evil", "", 7, None])
+def test_an_address_from_the_account_that_is_none(box: EmbeddedBox, address: Any) -> None:
+    import json
+
+    state = {"state": {"network_configuration_actual": {"ip_address": address}}}
+    box.faults.add(Fault(on="devices", status=200, body=json.dumps(state).encode()))
+    with pytest.raises(UsageError, match="does not know the address"):
+        hook_of(box, host=None, device_id="BOX1").connect()
+
+
+def test_the_box_s_secret_is_not_quoted(bench: Bench) -> None:
+    (path,) = bench.clips(1)
+    bench.box.faults.add(Fault(status=415, body=b"no access for access_token=BOX1 here"))
+    bench.run().must(3)
+    (row,) = bench.rows("SELECT detail FROM file")
+    assert "BOX1" not in row["detail"] and "no access" in row["detail"]
+    assert path.name in bench.states()
+
+
+def test_a_busy_cloud_says_when_to_come_back(box: EmbeddedBox) -> None:
+    hook = hook_of(box)
+    hook.connect()
+    box.faults.next_answers(429, on="cameras", retry_after=9)
+    with pytest.raises(RetryLater) as caught:
+        hook.register_cameras(camera_names=["CAM_A"])
+    assert (caught.value.retry_after_s, caught.value.busy) == (9.0, True)
+
+
+def test_cameras_come_with_the_config_of_the_service(box: EmbeddedBox) -> None:
+    hook = hook_of(box)
+    hook.connect()
+    cameras = hook.register_cameras(camera_names=["CAM_A"])
+    (stored,) = box.cameras()
+    assert cameras == {"CAM_A": Camera("CAM_A", stored.camera_id, dict(stored.config))}
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"7", b"null"])
+def test_a_list_of_cameras_that_is_none(box: EmbeddedBox, answer: bytes) -> None:
+    hook = hook_of(box)
+    hook.connect()
+    box.faults.add(Fault(on=lambda info: info.call == "cameras" and info.method == "GET", status=200, body=answer))
+    with pytest.raises(BadAnswer):
+        hook.register_cameras(camera_names=["CAM_A"])
+
+
+# --- plans and image sizes ------------------------------------------------------------------------
+
+
+def test_a_value_of_the_camera_wins_over_the_global_one() -> None:
+    settings = CameraSettings(
+        {"plan": "basic", "img_x_size": 640, "cameras": {"A": {"plan": "PRO", "img_y_size": 480}}}
+    )
+    assert settings.values_for("A")["plan"]["options"][0]["value"] == "PRO"
+    assert set(settings.values_for("A")) == {"plan", "img_x_size", "img_y_size"}
+    assert settings.values_for("B")["plan"]["options"][0]["value"] == "BASIC"
+    assert set(settings.values_for("B")) == {"plan", "img_x_size"}
+    assert settings.cameras_without_plan(["A", "B"]) == []
+    assert CameraSettings({"cameras": {"A": {"plan": "pro"}}}).cameras_without_plan(["A", "B"]) == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"plan": "gold"}, "gold"),
+        ({"cameras": {"A": {"plan": "gold"}}}, "of the camera “A”"),
+        ({"cameras": ["A"]}, "not a table"),
+        ({"cameras": {"A": "pro"}}, "not a table"),
+        ({"img_x_size": "1280"}, "'1280'"),
+        ({"img_x_size": True}, "True"),
+        ({"img_y_size_cover": 0}, "img_y_size_cover"),
+        ({"cameras": {"A": {"img_y_size_extraction": 1.5}}}, "of the camera “A”"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        CameraSettings(data)
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("data", "warnings"),
+    [
+        ({"img_y_size_extraction": 480, "img_y_size": 1080}, 1),
+        ({"img_y_size_extraction": 480, "img_y_size_cover": 720}, 1),
+        ({"img_y_size_extraction": 1080, "img_y_size": 1080}, 0),
+        ({"img_y_size": 1080}, 0),
+        ({"img_y_size": 1080, "cameras": {"A": {"img_y_size_extraction": 480}}}, 1),
+    ],
+)
+def test_the_user_is_told_when_camio_will_raise_a_height(data: dict[str, Any], warnings: int) -> None:
+    assert len(CameraSettings(data).warnings) == warnings

@@ -1,0 +1,828 @@
+"""The engine under every fault: what it does, what it records, how it ends, and that the counts add up."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clips import Video, distinct_clip_bytes
+from harness import Bench, SkippingClock, sha1
+
+import camio_import.tasks
+from camio_import.box import EmbeddedBox, Fault, RequestInfo
+from camio_import.errors import Cancelled, ExitCode, FileUnreadable, RetryLater
+from camio_import.hooks import Camera, Receipt
+from camio_import.model import Reason
+from camio_import.progress import (
+    FileDuplicate,
+    FileFailed,
+    FilePostponed,
+    FileUploaded,
+    GoingOn,
+    HookSilent,
+    JobCreated,
+    ShardNotRegistered,
+    ShardRegistered,
+    UploadStarted,
+    Waiting,
+)
+from camio_import.retry import TRIES_PER_RUN, Concurrency
+from camio_import.workers import StopRequest
+
+
+def for_file(path: Path) -> Callable[[RequestInfo], bool]:
+    """Matches the POSTs of this file's present content."""
+    digest = sha1(path.read_bytes())
+    return lambda info: info.query.get("hash") == digest
+
+
+# --- answers of the Box ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [*range(101, 115), *range(200, 230), *range(300, 310), *range(400, 452),
+                                    *range(500, 515), 599])  # fmt: skip
+def test_every_status_of_one_post(bench: Bench, status: int) -> None:
+    """The transport's own tests go through 100 to 599; here it is what the run makes of them."""
+    (path,) = bench.clips(1)
+    bench.box.faults.add(Fault(status=status, body=b"because"))
+    ran = bench.run()
+    posts = len(bench.box.log.posts())
+    if status in (401, 403):
+        ran.must(4)
+        assert (ran.summary.pending, posts) == (1, 1)
+    elif status in (200, 204):
+        # The Box says that it has the file: here it does not, and only the accounting can tell.
+        ran.must(0)
+        assert [problem[0] for problem in bench.accounting_problems()] == ["2"]
+    elif status in (400, 408, 429) or status >= 500 or status < 200:
+        ran.must(0)
+        assert posts == 2
+        bench.assert_accounted()
+    else:
+        ran.must(3)
+        assert posts == 1
+        assert bench.states() == {path.name: "failed: refused"}
+        assert "because" in ran.all(FileFailed)[0].detail or status in (205, 304)
+
+
+@pytest.mark.parametrize(
+    ("header", "least_s", "most_s"),
+    [
+        (None, 0.5, 2),
+        ("7", 7, 8),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 0.5, 2),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 300, 301),
+        ("garbage", 0.5, 2),
+        ("999999999", 300, 301),
+        ("9" * 50, 0.5, 2),
+    ],
+)
+@pytest.mark.parametrize("before_body", [False, True])
+def test_busy(bench: Bench, header: str | None, least_s: float, most_s: float, before_body: bool) -> None:
+    bench.clips(3)
+    headers = {} if header is None else {"Retry-After": header}
+    bench.box.faults.add(Fault(status=429, headers=headers, before_body=before_body, then="stop_reading"))
+    ran = bench.run(workers=1).must(0)
+    (waiting,) = ran.all(Waiting)
+    assert least_s <= waiting.seconds <= most_s
+    assert ran.seconds >= waiting.seconds
+    assert len(ran.all(GoingOn)) == 1
+    assert ran.all(FilePostponed) == []
+    assert len(bench.box.log.posts()) == 4
+    bench.assert_accounted()
+
+
+def test_busy_all_night_costs_no_file_anything(bench: Bench) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(status=429, times=60))
+    ran = bench.run().must(0)
+    assert ran.seconds > 1800
+    assert max(waiting.seconds for waiting in ran.all(Waiting)) <= 60
+    bench.assert_accounted()
+
+
+def test_patience_can_be_limited(bench: Bench) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(status=429, times=None))
+    ran = bench.run(patience_s=600).must(5)
+    assert 600 <= ran.seconds < 800
+    assert ran.summary.pending == 3
+    bench.assert_accounted(is_done=False)
+
+
+def test_one_file_that_always_gets_500(bench: Bench) -> None:
+    paths = bench.clips(8)
+    bench.box.faults.add(Fault(on=for_file(paths[2]), status=500, times=None))
+    ran = bench.run().must(3)
+    assert (ran.summary.uploaded, ran.summary.pending) == (7, 1)
+    assert bench.states()[paths[2].name] == "assigned"
+    assert ran.all(FilePostponed)[-1].again is False
+    assert ran.seconds < 3600
+    # Its shard waits for it, the others do not.
+    assert ran.summary.shards_open == 1
+    bench.assert_accounted(is_done=False)
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"reset_after_bytes": 100}, {"reset_after_bytes": 0}])
+@pytest.mark.parametrize("bad", [1, 6])
+def test_only_bad_files_left_end_the_run(bench: Bench, fault: dict[str, int], bad: int) -> None:
+    bench.clips(bad)
+    bench.box.faults.add(Fault(times=None, **fault))  # type: ignore[arg-type]
+    ran = bench.run().must(3)
+    assert ran.summary.pending == bad
+    assert len(bench.box.log.posts()) >= TRIES_PER_RUN * bad
+    bench.assert_accounted(is_done=False)
+
+
+def test_a_file_that_makes_the_box_hang_up_does_not_block_the_others(bench: Bench) -> None:
+    paths = bench.clips(12)
+    bench.box.faults.add(Fault(on=for_file(paths[0]), reset_after_bytes=0, times=None))
+    ran = bench.run(workers=1).must(3)
+    assert (ran.summary.uploaded, ran.summary.pending) == (11, 1)
+    posts = [post for post in bench.box.log.posts() if post.query["hash"] == sha1(paths[0].read_bytes())]
+    assert len(posts) < 30
+    bench.assert_accounted(is_done=False)
+
+
+def test_500_for_everything_and_then_recovery(bench: Bench) -> None:
+    bench.clips(10)
+    bench.box.faults.add(Fault(status=500, times=40))
+    ran = bench.run().must(0)
+    assert ran.summary.uploaded == 10
+    assert ran.all(Waiting) and ran.all(GoingOn)
+    assert len(bench.box.log.posts()) == 50
+    assert all(postponed.again for postponed in ran.all(FilePostponed))
+    bench.assert_accounted()
+
+
+@pytest.mark.parametrize(
+    ("fault", "repeated"),
+    [
+        (Fault(reset_after_bytes=0), 0),
+        (Fault(reset_after_bytes=1000), 0),
+        (Fault(reset_after_bytes=10_000_000), 0),
+        (Fault(reset_after_store=True), 1),
+        (Fault(cut_answer_after_bytes=5), 1),
+    ],
+    ids=["byte 0", "in the middle", "no body so long: an ordinary call", "after the store", "in the answer"],
+)
+def test_connections_that_break(bench: Bench, fault: Fault, repeated: int) -> None:
+    bench.clips(3)
+    bench.box.faults.add(fault)
+    bench.run().must(0)
+    assert sum(content.times_accepted - 1 for content in bench.box.contents()) == repeated
+    bench.assert_accounted(unacked=1)
+
+
+def test_reset_after_the_last_byte(bench: Bench) -> None:
+    (path,) = bench.clips(1)
+    bench.box.faults.add(Fault(reset_after_bytes=path.stat().st_size))
+    bench.run().must(0)
+    assert len(bench.box.log.posts()) == 2
+    bench.assert_accounted()
+
+
+def test_a_silent_box(bench: Bench) -> None:
+    bench.clips(2)
+    bench.box.faults.add(Fault(hold=threading.Event()))
+    ran = bench.run(stall_timeout_s=0.3).must(0)
+    assert "no answer within the time allowed" in ran.all(Waiting)[0].why
+    bench.assert_accounted(unacked=1)
+
+
+def test_a_success_before_the_body_was_read_is_none(bench: Bench) -> None:
+    path = bench.folder / "CAM_A-1475973147.mp4"
+    path.write_bytes(distinct_clip_bytes(1) + (32 << 20).to_bytes(4, "big") + b"free" + bytes((32 << 20) - 8))
+    bench.box.faults.add(Fault(status=204, before_body=True, then="stop_reading"))
+    bench.run().must(0)
+    assert len(bench.box.log.posts()) == 2
+    bench.assert_accounted()
+
+
+def test_an_answer_that_is_too_long_is_not_the_end_of_the_run(bench: Bench) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(status=200, body=bytes(2 << 20)))
+    ran = bench.run().must(0)
+    assert "more than 1 MB" in ran.all(FilePostponed)[0].why
+    bench.assert_accounted()
+
+
+def test_the_box_goes_away_and_comes_back(bench: Bench) -> None:
+    bench.clips(8)
+    gone: list[float] = []
+
+    def on_event(event: object) -> None:
+        if isinstance(event, FileUploaded) and not gone:
+            gone.append(0)
+            bench.box.stop()
+        elif isinstance(event, Waiting):
+            gone.append(event.seconds)
+            if len(gone) == 12:
+                bench.box.start()
+
+    ran = bench.run(on_event=on_event).must(0)
+    assert len(gone) >= 12
+    assert ran.all(GoingOn)
+    bench.assert_accounted(unacked=2)
+
+
+def test_nobody_there_at_the_start(bench: Bench) -> None:
+    bench.clips(2)
+    bench.box.stop()
+    ran = bench.run().must(5)
+    assert "refused" in ran.summary.stopped_because
+    assert "Is the Box switched on" in ran.summary.next_step
+    assert ran.summary.pending == ran.summary.found > 0
+    assert 4 < ran.seconds < 60
+    assert ran.all(UploadStarted) == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("on", ["cameras", "jobs", "content", "shard"])
+def test_credentials_refused(bench: Bench, on: Any, status: int) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(on=on, status=status, times=None))
+    ran = bench.run().must(4)
+    assert "refused" in ran.summary.stopped_because
+    assert ran.summary.next_step
+    bench.assert_accounted(is_done=False)
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_ten_refusals_before_the_first_success_end_the_run(bench: Bench) -> None:
+    bench.clips(20)
+    bench.box.faults.add(Fault(status=404, times=None))
+    ran = bench.run().must(5)
+    assert 10 <= ran.summary.failed[Reason.REFUSED] <= 12
+    assert "--retry_failed" in ran.summary.next_step
+    bench.box.faults.clear()
+    assert bench.run().must(3).summary.uploaded == 20 - ran.summary.failed[Reason.REFUSED]
+    bench.run(retry_failed=True).must(0)
+    bench.assert_accounted()
+
+
+# --- concurrency -----------------------------------------------------------------------------------
+
+
+class Slots:
+    """A hook of its own that knows how many calls it has at once."""
+
+    THREAD_SAFE = True
+
+    def __init__(self, *, busy_from: int = 0, busy_to: int = 0) -> None:
+        self.lock = threading.Lock()
+        self.now = self.most = self.calls = 0
+        self.busy = range(busy_from, busy_to)
+
+    def register_cameras(self, *, camera_names: Any) -> dict[str, Camera]:
+        return {name: Camera(name, f"id of {name}") for name in camera_names}
+
+    def post_clip(self, *, clip: Any, camera: Any, progress: Any, cancelled: Any) -> Receipt:
+        with self.lock:
+            self.calls += 1
+            number = self.calls
+            self.now += 1
+            self.most = max(self.most, self.now)
+        threading.Event().wait(0.01)
+        with self.lock:
+            self.now -= 1
+        if number in self.busy:
+            raise RetryLater("busy", busy=True)
+        return Receipt(clip.clip.file.size_bytes)
+
+
+def test_concurrency_starts_at_two_and_grows(bench: Bench) -> None:
+    bench.clips(3)
+    hook = Slots()
+    bench.run(hook=hook).must(0)
+    assert hook.most == 2
+    bench.ledger = bench.place / "another.db"
+    bench.clips(120)
+    hook = Slots()
+    bench.run(hook=hook).must(0)
+    assert 4 < hook.most <= 8
+
+
+def test_concurrency_is_halved_once_for_each_busy_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, int]] = []
+    original = Concurrency.on_busy
+
+    def on_busy(self: Concurrency) -> None:
+        before = self.limit
+        original(self)
+        limits.append((before, self.limit))
+
+    monkeypatch.setattr(Concurrency, "on_busy", on_busy)
+    bench.clips(60)
+    bench.run(hook=Slots(busy_from=30, busy_to=33)).must(0)
+    assert len(limits) == 1
+    assert limits[0][0] >= 3 and limits[0][1] == limits[0][0] // 2
+
+
+def test_a_fixed_number_of_workers(bench: Bench) -> None:
+    bench.clips(40)
+    hook = Slots()
+    bench.run(hook=hook, workers=3).must(0)
+    assert hook.most == 3
+
+
+def test_a_hook_that_is_not_thread_safe_gets_one_call_at_a_time(bench: Bench) -> None:
+    bench.clips(10)
+    hook = Slots()
+    hook.THREAD_SAFE = False
+    bench.run(hook=hook, workers=4).must(0)
+    assert hook.most == 1
+
+
+# --- files that change -------------------------------------------------------------------------------
+
+
+def change_end(path: Path, data: bytes, *, grow: bool = False) -> None:
+    """Change the last bytes in place, or append."""
+    with open(path, "r+b") as file:
+        file.seek(0 if grow else -len(data), os.SEEK_END)
+        file.write(data)
+
+
+def at_first_byte(action: Callable[[], object]) -> Fault:
+    return Fault(at_bytes=1, callback=lambda info: action())
+
+
+def large(bench: Bench, number: int = 1) -> Path:
+    """A clip that is larger than what sockets buffer."""
+    path = bench.folder / f"CAM_A-{1_475_973_147 + number}.mp4"
+    path.write_bytes(distinct_clip_bytes(number) + (24 << 20).to_bytes(4, "big") + b"free" + bytes((24 << 20) - 8))
+    return path
+
+
+def test_it_grows_while_it_is_sent(bench: Bench) -> None:
+    path = large(bench)
+    before = path.read_bytes()
+
+    more = (16).to_bytes(4, "big") + b"free" + bytes(8)
+    bench.box.faults.add(at_first_byte(lambda: change_end(path, more, grow=True)))
+    bench.run().must(0)
+    assert [post.content_bytes for post in bench.box.log.posts()] == [len(before), len(before) + 16]
+    bench.assert_accounted(versions=[before])
+
+
+def test_it_shrinks_while_it_is_sent(bench: Bench) -> None:
+    path = large(bench)
+    before = path.read_bytes()
+    bench.box.faults.add(at_first_byte(lambda: os.truncate(path, len(distinct_clip_bytes(1)))))
+    bench.run().must(0)
+    (content,) = bench.box.contents()
+    assert content.sha1 == sha1(path.read_bytes()) != sha1(before)
+    bench.assert_accounted()
+
+
+def test_it_changes_without_changing_its_size(bench: Bench) -> None:
+    path = large(bench)
+    data = path.read_bytes()
+    after = data[:-1] + b"x"
+    bench.box.faults.add(at_first_byte(lambda: change_end(path, b"x")))
+    bench.run().must(0)
+    assert sha1(after) in {content.sha1 for content in bench.box.contents()}
+    bench.assert_accounted(versions=[data])
+
+
+def test_it_vanishes_while_it_is_sent(bench: Bench) -> None:
+    path = large(bench)
+    bench.clips(2, cameras=("CAM_B",))
+    bench.box.faults.add(Fault(on=for_file(path), at_bytes=1, callback=lambda info: path.unlink()))
+    ran = bench.run().must(3)
+    assert ran.summary.skipped == {Reason.VANISHED: 1}
+    assert ran.summary.uploaded == 2
+
+
+def test_it_vanishes_after_the_scan(bench: Bench) -> None:
+    paths = bench.clips(4)
+    ran = bench.run(on_event=lambda event: paths[1].unlink() if isinstance(event, JobCreated) else None).must(3)
+    assert ran.summary.skipped == {Reason.VANISHED: 1}
+    assert ran.summary.uploaded == 3
+    # The shard it was planned for is registered with what was delivered.
+    assert ran.summary.shards_open == 0
+
+
+def test_a_file_that_never_stands_still_waits_for_the_next_run(bench: Bench) -> None:
+    path = large(bench)
+    versions: list[bytes] = []
+
+    def change(info: RequestInfo) -> None:
+        versions.append(path.read_bytes())
+        change_end(path, (16).to_bytes(4, "big") + b"free" + bytes(8), grow=True)
+
+    bench.box.faults.add(Fault(at_bytes=1, callback=change, times=None))
+    ran = bench.run().must(3)
+    assert ran.summary.pending == 1
+    assert "keeps changing" in ran.all(FilePostponed)[-1].why
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted(versions=versions)
+
+
+def test_a_copy_is_sent_after_all_when_the_original_changes(bench: Bench) -> None:
+    """Two equal files; the one that stands for both changes while it is sent."""
+    first = large(bench)
+    old = first.read_bytes()
+    second = bench.folder / "CAM_A-1475999999.mp4"
+    second.write_bytes(old)
+    bench.box.faults.add(at_first_byte(lambda: change_end(first, b"new")))
+    bench.run()
+    bench.run().must(0)
+    assert {content.sha1 for content in bench.box.contents()} >= {sha1(old), sha1(first.read_bytes())}
+    bench.assert_accounted()
+
+
+def test_the_box_says_that_the_hash_is_wrong(bench: Bench) -> None:
+    paths = bench.clips(3)
+    bench.box.faults.add(Fault(on=for_file(paths[0]), status=400, body=b"hash does not match", times=None))
+    bench.box.faults.add(Fault(on=for_file(paths[1]), status=400, body=b"hash does not match", times=1))
+    ran = bench.run().must(3)
+    assert bench.states() == {
+        paths[0].name: "failed: refused", paths[1].name: "uploaded", paths[2].name: "uploaded",
+    }  # fmt: skip
+    (failed,) = ran.all(FileFailed)
+    assert "hash does not match" in failed.detail
+    assert sum(post.query["hash"] == sha1(paths[0].read_bytes()) for post in bench.box.log.posts()) == 2
+
+
+# --- the drive -----------------------------------------------------------------------------------------
+
+
+def failing_reads(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str], bool]) -> None:
+    original = camio_import.tasks.sha1_of
+
+    def sha1_of(file: Any, **options: Any) -> Any:
+        if fails(file.path):
+            raise FileUnreadable(f"{file.path} cannot be read") from OSError(5, "Input/output error")
+        return original(file, **options)
+
+    monkeypatch.setattr(camio_import.tasks, "sha1_of", sha1_of)
+
+
+def test_one_file_that_cannot_be_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = bench.clips(12)
+    failing_reads(monkeypatch, lambda path: path == str(paths[3]))
+    ran = bench.run().must(3)
+    assert ran.summary.skipped == {Reason.READ_ERROR: 1}
+    monkeypatch.undo()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_drive_that_fails_ends_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.clips(40)
+    failing_reads(monkeypatch, lambda path: True)
+    ran = bench.run().must(3)
+    assert "5 files in a row could not be read" in ran.summary.stopped_because
+    assert ran.summary.pending >= 30
+    monkeypatch.undo()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+@pytest.mark.parametrize("leaves_mount_point", [True, False])
+def test_an_unplugged_drive_ends_the_run(bench: Bench, leaves_mount_point: bool) -> None:
+    bench.clips(40)
+    away = bench.place / "away"
+
+    def unplug(event: object) -> None:
+        if isinstance(event, FileUploaded) and bench.folder.exists() and not away.exists():
+            bench.folder.rename(away)
+            if leaves_mount_point:
+                bench.folder.mkdir()
+
+    ran = bench.run(on_event=unplug).must(3)
+    assert "is not there any more" in ran.summary.stopped_because
+    assert "unplugged" in ran.summary.next_step
+    assert ran.summary.skipped == {}
+    if leaves_mount_point:
+        bench.folder.rmdir()
+    away.rename(bench.folder)
+    bench.run().must(0)
+    bench.assert_accounted(unacked=8)
+
+
+# --- copies ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_bytes_of_two_cameras_are_both_delivered(bench: Bench) -> None:
+    bench.tree({"CAM_A-1475973147.mp4": Video(), "CAM_B-1475973147.mp4": Video()})
+    assert bench.run().must(0).summary.uploaded == 2
+    bench.assert_accounted()
+
+
+def test_the_same_clip_twice_of_one_camera_is_sent_once(bench: Bench) -> None:
+    bench.tree({"CAM_A-1475973147.mp4": Video(), "b": {"CAM_A-1475973147.mp4": Video()}})
+    ran = bench.run().must(0)
+    assert (ran.summary.uploaded, ran.summary.duplicate) == (1, 1)
+    assert len(ran.all(FileDuplicate)) == len(bench.box.log.posts()) == 1
+    bench.assert_accounted()
+
+
+# --- jobs and shards ---------------------------------------------------------------------------------------
+
+
+def job_answer(bench: Bench, shards: dict[str, dict[str, Any]], **more: Any) -> Fault:
+    answer = {"job_id": "J1", "status": "shards_missing", "request": {}, "shard_map": shards, **more}
+    return Fault(on="jobs", status=200, body=json.dumps(answer).encode())
+
+
+@pytest.mark.parametrize(
+    ("shards", "complaint"),
+    [
+        ({"0": {"item_count": 2}}, "do not add up to 3 files"),
+        ({"0": {"item_count": 2}, "1": {"item_count": 2}}, "do not add up to 3 files"),
+        ({}, "do not add up to 3 files"),
+        ({"0": {"item_count": 3, "upload_url": None}}, "has no upload_url"),
+        ({"0": {"item_count": 3, "upload_url": "http://evil.example/x"}}, "at another server"),
+        ({"zero": {"item_count": 3}}, "not the number of a shard"),
+        ({"0": {"item_count": 3}, "-1": {"item_count": 0}}, "not the number of a shard"),
+        ({"0": {"item_count": 2}, "00": {"item_count": 1}}, "two shards of one number"),
+        ({"0": {"item_count": -1}, "1": {"item_count": 4}}, "item_count of shard 0 is -1"),
+        ({"0": {"item_count": True}, "1": {"item_count": 2}}, "item_count of shard 0 is True"),
+        ({"0": {"item_count": 3, "shard_id": "5"}}, "calls itself"),
+        ({"0": None}, "not a job"),
+    ],
+)
+def test_a_wrong_shard_map_stops_the_run_before_anything_is_sent(
+    bench: Bench, shards: dict[str, Any], complaint: str
+) -> None:
+    bench.clips(3)
+    complete = {
+        key: entry and {"upload_url": f"{bench.box.url}/api/jobs/J1/shards/{key}", "shard_id": key, **entry}
+        for key, entry in shards.items()
+    }
+    bench.box.faults.add(job_answer(bench, complete))
+    ran = bench.run().must(5)
+    assert complaint in ran.summary.stopped_because
+    assert bench.box.log.posts() == []
+    assert ran.summary.pending == 3
+    # The service may hold a job that nobody will fill.
+    assert ran.summary.orphaned_jobs == 1
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"job_id": "../x", "shard_map": {}}', b'{"job_id": 7}'])
+def test_a_wrong_answer_to_the_job(bench: Bench, body: bytes) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(on="jobs", status=200, body=body))
+    bench.run().must(5)
+    assert bench.box.log.posts() == []
+
+
+def test_the_answer_to_the_job_is_lost(bench: Bench) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(on="jobs", reset_after_store=True))
+    ran = bench.run().must(0)
+    assert ran.summary.orphaned_jobs == 1
+    assert len(bench.box.jobs()) == 2
+    assert len(bench.box.contents()) == 3
+    bench.assert_accounted()
+
+
+def test_a_shard_is_registered_as_soon_as_its_files_are_final(bench: Bench) -> None:
+    bench.clips(9)
+    ran = bench.run(workers=1).must(0)
+    order = [event for event in ran.events if isinstance(event, FileUploaded | ShardRegistered)]
+    registered = [index for index, event in enumerate(order) if isinstance(event, ShardRegistered)]
+    assert registered[0] <= 4
+    assert [event.shard_id for event in ran.all(ShardRegistered)] == ["0", "1", "2", "3", "4"]
+
+
+def test_trouble_with_shards_does_not_hold_up_the_files(bench: Bench) -> None:
+    bench.clips(10)
+    bench.box.faults.add(Fault(on="shard", status=503, headers={"Retry-After": "3000"}, times=None))
+    ran = bench.run(workers=1).must(3)
+    first_trouble = next(index for index, record in enumerate(bench.box.log.records()) if record.info.call == "shard")
+    assert first_trouble < 12
+    uploaded = [index for index, event in enumerate(ran.events) if isinstance(event, FileUploaded)]
+    assert not any(isinstance(event, Waiting) for event in ran.events[: uploaded[-1]])
+    assert ran.summary.uploaded == 10
+    assert ran.summary.shards_open == len(ran.all(ShardNotRegistered)) == 5
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_failed_files_do_not_keep_their_shard_open_and_join_it_later(bench: Bench) -> None:
+    paths = bench.clips(4)
+    bench.box.faults.add(Fault(on=for_file(paths[1]), status=415, times=None))
+    ran = bench.run().must(3)
+    assert ran.summary.failed == {Reason.REFUSED: 1}
+    assert ran.summary.shards_open == 0
+    (job,) = bench.box.jobs()
+    assert [len(shard.hash_map or ()) for shard in job.shards] == [1, 2]
+    bench.assert_accounted()
+    # Without being told to, it is not tried again.
+    bench.assert_rerun_is_silent().must(3)
+
+    bench.box.faults.clear()
+    bench.run(retry_failed=True).must(0)
+    (job,) = bench.box.jobs()
+    assert [len(shard.hash_map or ()) for shard in job.shards] == [2, 2]
+    bench.assert_accounted()
+
+
+# --- hooks that misbehave ---------------------------------------------------------------------------------------
+
+
+class Odd(Slots):
+    """Does `what` for the files whose number is in `on`."""
+
+    THREAD_SAFE = False
+
+    def __init__(self, what: Callable[[], Any], on: range) -> None:
+        super().__init__()
+        self.what, self.on = what, on
+
+    def post_clip(self, *, clip: Any, camera: Any, progress: Any, cancelled: Any) -> Any:
+        self.calls += 1
+        return self.what() if self.calls in self.on else Receipt(clip.clip.file.size_bytes)
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def call() -> Any:
+        raise error
+
+    return call
+
+
+MISDEEDS = {
+    "raises": raising(KeyError("oops")),
+    "exits": raising(SystemExit(0)),
+    "returns None": lambda: None,
+    "returns True": lambda: True,
+    "sends too little": lambda: Receipt(1),
+}
+
+
+@pytest.mark.parametrize("what", MISDEEDS.values(), ids=MISDEEDS)
+def test_a_hook_that_fails_on_some_files(bench: Bench, what: Callable[[], Any]) -> None:
+    bench.clips(12)
+    ran = bench.run(hook=Odd(what, range(3, 7))).must(3)
+    assert ran.summary.failed == {Reason.HOOK_FAILED: 4}
+    assert ran.summary.uploaded == 8
+
+
+@pytest.mark.parametrize("what", MISDEEDS.values(), ids=MISDEEDS)
+def test_a_hook_that_fails_on_one_file_after_the_other(bench: Bench, what: Callable[[], Any]) -> None:
+    bench.clips(12)
+    ran = bench.run(hook=Odd(what, range(3, 100))).must(1)
+    assert ran.summary.failed == {Reason.HOOK_FAILED: 5}
+    assert (ran.summary.uploaded, ran.summary.pending) == (2, 5)
+    assert "--retry_failed" in ran.summary.next_step
+    assert bench.run(hook=Odd(what, range(0)), retry_failed=True).must(0).summary.uploaded == 10
+
+
+def test_a_hook_that_hangs_is_named_and_can_be_left(bench: Bench) -> None:
+    bench.clips(2)
+    stop, never = StopRequest(), threading.Event()
+
+    def on_event(event: object) -> None:
+        if isinstance(event, HookSilent):
+            stop.ask(ExitCode.INTERRUPTED)
+
+    hook = Odd(lambda: never.wait(30), range(1, 100))
+    ran = bench.run(hook=hook, on_event=on_event, stop=stop, clock=SkippingClock(0.001)).must(130)
+    (silent,) = ran.all(HookSilent)
+    assert "post_clip" in silent.what and silent.seconds > 100
+    assert ran.summary.pending == 2
+    never.set()
+
+
+@pytest.mark.parametrize("function", ["connect", "register_cameras"])
+def test_a_hook_that_hangs_before_the_first_file(bench: Bench, function: str) -> None:
+    bench.clips(2)
+    stop, never = StopRequest(), threading.Event()
+    hook = Slots()
+    setattr(hook, function, lambda **_: never.wait(30))
+    ran = bench.run(
+        hook=hook, stop=stop, clock=SkippingClock(0.001),
+        on_event=lambda event: stop.ask(ExitCode.TERMINATED) if isinstance(event, HookSilent) else None,
+    ).must(143)  # fmt: skip
+    assert [silent.what for silent in ran.all(HookSilent)] == [function]
+    never.set()
+
+
+# --- stopping -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [JobCreated, UploadStarted, FileUploaded, ShardRegistered])
+@pytest.mark.parametrize("exit_code", [ExitCode.INTERRUPTED, ExitCode.TERMINATED])
+def test_a_stop_at_any_time_is_clean(bench: Bench, kind: type, exit_code: ExitCode) -> None:
+    bench.clips(9)
+    stop = StopRequest()
+    ran = bench.run(stop=stop, on_event=lambda event: stop.ask(exit_code) if isinstance(event, kind) else None)
+    ran.must(int(exit_code))
+    assert ran.summary.pending > 0
+    assert "uploading" not in bench.states().values()
+    bench.assert_accounted(is_done=False, unacked=0)
+    bench.run().must(0)
+    bench.assert_accounted(unacked=8)
+
+
+def test_a_stop_while_a_file_is_in_flight(bench: Bench) -> None:
+    large(bench)
+    stop, hold = StopRequest(), threading.Event()
+    bench.box.faults.add(Fault(at_bytes=1000, hold=hold, callback=lambda info: stop.ask(ExitCode.INTERRUPTED)))
+    ran = bench.run(stop=stop).must(130)
+    assert ran.summary.pending == 1
+    hold.set()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_stop_while_waiting(bench: Bench) -> None:
+    bench.clips(2)
+    stop = StopRequest()
+    bench.box.faults.add(Fault(status=429, times=None))
+    ran = bench.run(stop=stop, on_event=lambda event: isinstance(event, Waiting) and stop.ask(ExitCode.INTERRUPTED))
+    assert ran.must(130).summary.pending == 2
+    with pytest.raises(Cancelled):
+        stop.check()
+
+
+# --- settings that are said -------------------------------------------------------------------------------------
+
+
+def test_cameras_without_a_plan_are_named(bench: Bench) -> None:
+    bench.clips(2, cameras=("CAM_A", "CAM_B"))
+    ran = bench.run(data={"plan": None, "cameras": {"CAM_B": {"plan": "pro"}}}).must(0)
+    (warning,) = ran.warnings
+    assert "CAM_A" in warning and "PLUS" in warning and "CAM_B" not in warning
+
+
+# --- the checks themselves can fail -----------------------------------------------------------------------------
+
+TAMPERINGS = {
+    "1": "UPDATE file SET state = 'uploading' WHERE id = 1",
+    "2": "UPDATE file SET sha1 = zeroblob(20) WHERE id = 1",
+    "2 time": "UPDATE file SET starts_at = starts_at + 1 WHERE id = 1",
+    "2 size": "UPDATE file SET size_bytes = size_bytes + 1 WHERE id = 1",
+    "3": "DELETE FROM file WHERE id = 1",
+    "7": "UPDATE shard SET registered_at = NULL",
+}
+
+
+@pytest.mark.parametrize("problem", TAMPERINGS)
+def test_the_accounting_sees_a_tampered_ledger(bench: Bench, problem: str) -> None:
+    bench.clips(3)
+    bench.run().must(0)
+    bench.assert_accounted()
+    bench.rows(TAMPERINGS[problem])
+    assert problem[0] in {found[0] for found in bench.accounting_problems()}
+
+
+def test_the_accounting_sees_what_the_disk_and_the_box_lack(bench: Bench) -> None:
+    paths = bench.clips(3)
+    bench.run().must(0)
+    paths[0].write_bytes(b"other bytes")
+    assert {problem[0] for problem in bench.accounting_problems()} == {"4"}
+    paths[0].unlink()
+    (bench.folder / "CAM_A-1.mp4").write_bytes(b"unknown to the ledger")
+    assert "3" in {problem[0] for problem in bench.accounting_problems()}
+
+
+def test_the_accounting_sees_repetitions(bench: Bench) -> None:
+    bench.clips(1)
+    bench.box.faults.add(Fault(reset_after_store=True))
+    bench.run().must(0)
+    assert {problem[0] for problem in bench.accounting_problems()} == {"5"}
+
+
+def test_the_accounting_sees_a_damaged_ledger(bench: Bench) -> None:
+    bench.clips(1)
+    bench.run().must(0)
+    with open(bench.ledger, "r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * 4096)
+    try:
+        assert bench.accounting_problems()[0].startswith("1")
+    except Exception as error:  # noqa: BLE001  SQLite may refuse before it answers
+        assert "malformed" in str(error)
+
+
+def test_the_rerun_check_sees_calls_and_reads(bench: Bench) -> None:
+    paths = bench.clips(1)
+    bench.run().must(0)
+    bench.assert_rerun_is_silent()
+    os.utime(paths[0], (1, 1))
+    with pytest.raises(AssertionError, match="8:"):
+        bench.assert_rerun_is_silent()
+
+
+def test_the_box_is_real(box: EmbeddedBox) -> None:
+    assert box.url.startswith("http://127.0.0.1:")
