@@ -51,10 +51,18 @@ class Breaker:
     opened_at: float | None = None
     trouble_in_a_row: int = 0
 
-    def on_success(self) -> None:
+    def on_success(self, started_at: float) -> bool:
+        """Note an answer to a clip that was started then; returns whether that ended a pause.
+
+        One that was in flight already when the service asked for a pause does not end it.
+        """
+        was_open = self.open_until is not None
+        if self.open_until is not None and started_at < self.open_until:
+            return False
         self.open_until = self.opened_at = None
         self.trouble_in_a_row = 0
         self.backoff.reset()
+        return was_open
 
     def on_pause(self, now: float, asked_for_s: float | None = None) -> float:
         """Open (or reopen) and return the wait in seconds."""

@@ -309,6 +309,7 @@ class Sending:
         if isinstance(error, RetryLater | Unreachable):
             self._try_again(clip, error)
         elif isinstance(error, Refused):
+            self._service_answers(task)  # an answer about one file: the service is there
             self._refused(clip, error)
         elif isinstance(error, HookBroken):
             self._hook_broken(clip, error)
@@ -322,7 +323,7 @@ class Sending:
         self.accepted_bytes += file.size_bytes
         self._troubles.broken_in_a_row = 0
         self._drive.on_read()
-        self._service_answers()
+        self._service_answers(task)
         self._concurrency.on_accepted()
         self._reporter.handle(
             FileUploaded(
@@ -332,10 +333,9 @@ class Sending:
         )  # fmt: skip
         self._shards.on_outcome(clip.file_id)
 
-    def _service_answers(self) -> None:
-        if not self._breaker.is_closed():
+    def _service_answers(self, task: PostTask) -> None:
+        if self._breaker.on_success(task.started_at):
             self._reporter.handle(GoingOn())
-        self._breaker.on_success()
 
     def _try_again(self, clip: RecordedClip, error: RetryLater | Unreachable) -> None:
         """Later, behind the others: so one file on which a service stumbles does not block the rest."""
@@ -377,8 +377,6 @@ class Sending:
             self._end(error)
 
     def _refused(self, clip: RecordedClip, error: Refused) -> None:
-        # An answer about one file: the service is there.
-        self._service_answers()
         if error.recheck_hash and clip.file_id not in self._troubles.rechecked:
             self._troubles.rechecked.add(clip.file_id)
             self._take_anew(clip)

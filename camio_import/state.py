@@ -551,7 +551,9 @@ class Ledger(LedgerFile):
                 " size_bytes = ?, mtime_ns = ?, sha1 = NULL, sample = NULL WHERE id = ?",
                 (file.size_bytes, file.mtime_ns, file_id),
             )
-            self._note(file_id, "it changed while it was being read or sent; it is taken anew")
+            self._note(
+                file_id, "it is read again: it has changed, or the service received other bytes than were declared"
+            )
 
     def fail(self, file_id: int, reason: Reason, detail: str) -> None:
         """failed: it is not tried again unless the user asks for it."""
@@ -662,8 +664,18 @@ class Ledger(LedgerFile):
         return [row[0] for row in rows]
 
     def shards_open(self) -> int:
-        """Shards that still have to be registered."""
-        return int(self._value("SELECT count(*) FROM shard WHERE registered_at IS NULL"))
+        """Shards that this run leaves unregistered: those of its files, and those that wait for no file.
+
+        A shard that waits for files of another folder is the business of that folder's import.
+        """
+        return int(
+            self._value(
+                "SELECT count(*) FROM shard WHERE registered_at IS NULL AND ((job, number) IN"
+                " (SELECT file.job, file.shard FROM todo JOIN file ON file.id = todo.file)"
+                " OR NOT EXISTS (SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
+                " AND state IN ('found', 'assigned', 'uploading')))"
+            )
+        )
 
     # --- parts ----------------------------------------------------------------------------
 

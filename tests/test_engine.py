@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,21 @@ def test_busy_all_night_costs_no_file_anything(bench: Bench) -> None:
     bench.assert_accounted()
 
 
+def test_the_trial_after_a_pause_is_waited_for_in_peace(bench: Bench) -> None:
+    naps_s: list[float] = []
+
+    class Watched(SkippingClock):
+        def wait_for(self, done: Any, timeout_s: float, *, is_any_running: bool) -> Any:
+            naps_s.append(timeout_s)
+            return super().wait_for(done, timeout_s, is_any_running=is_any_running)
+
+    bench.clips(1)
+    bench.box.faults.next_answers(429)
+    bench.box.faults.add(Fault(stall_s=0.3))
+    bench.run(clock=Watched(0.01)).must(0)
+    assert min(naps_s[-10:]) > 0.1
+
+
 def test_patience_can_be_limited(bench: Bench) -> None:
     bench.clips(3)
     bench.box.faults.add(Fault(status=429, times=None))
@@ -147,8 +163,10 @@ def test_a_file_that_makes_the_box_hang_up_does_not_block_the_others(bench: Benc
     bench.box.faults.add(Fault(on=for_file(paths[0]), reset_after_bytes=0, times=None))
     ran = bench.run(workers=1).must(3)
     assert (ran.summary.uploaded, ran.summary.pending) == (11, 1)
-    posts = [post for post in bench.box.log.posts() if post.query["hash"] == sha1(paths[0].read_bytes())]
-    assert len(posts) < 30
+    sent = [post.query["hash"] for post in bench.box.log.posts()]
+    bad = sha1(paths[0].read_bytes())
+    assert sent[0] == bad and sent[1] != bad
+    assert sent.count(bad) < 30
     bench.assert_accounted(is_done=False)
 
 
@@ -253,6 +271,7 @@ def test_credentials_refused(bench: Bench, on: Any, status: int) -> None:
     ran = bench.run().must(4)
     assert "refused" in ran.summary.stopped_because
     assert ran.summary.next_step
+    assert ran.summary.orphaned_jobs == 0
     bench.assert_accounted(is_done=False)
     bench.box.faults.clear()
     bench.run().must(0)
@@ -269,6 +288,14 @@ def test_ten_refusals_before_the_first_success_end_the_run(bench: Bench) -> None
     assert bench.run().must(3).summary.uploaded == 20 - ran.summary.failed[Reason.REFUSED]
     bench.run(retry_failed=True).must(0)
     bench.assert_accounted()
+
+
+def test_the_ledger_knows_of_every_post_and_calls_none_of_them_uploaded(bench: Bench) -> None:
+    bench.clips(4)
+    seen: list[Counter[str]] = []
+    bench.box.faults.add(Fault(times=None, callback=lambda info: seen.append(Counter(bench.states().values()))))
+    bench.run(workers=1).must(0)
+    assert seen == [Counter({"uploaded": done, "uploading": 1, "assigned": 3 - done}) for done in range(4)]
 
 
 # --- concurrency -----------------------------------------------------------------------------------
@@ -301,16 +328,20 @@ class Slots:
         return Receipt(clip.clip.file.size_bytes)
 
 
-def test_concurrency_starts_at_two_and_grows(bench: Bench) -> None:
-    bench.clips(3)
+def test_concurrency_starts_at_two_and_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    original = Concurrency.on_accepted
+
+    def on_accepted(self: Concurrency) -> None:
+        limits.append(self.limit)
+        original(self)
+
+    monkeypatch.setattr(Concurrency, "on_accepted", on_accepted)
+    bench.clips(80)
     hook = Slots()
     bench.run(hook=hook).must(0)
-    assert hook.most == 2
-    bench.ledger = bench.place / "another.db"
-    bench.clips(120)
-    hook = Slots()
-    bench.run(hook=hook).must(0)
-    assert 4 < hook.most <= 8
+    assert limits[0] == 2 and limits[-1] == 8 and limits == sorted(limits)
+    assert 2 < hook.most <= 8
 
 
 def test_concurrency_is_halved_once_for_each_busy_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -700,6 +731,7 @@ def test_a_hook_that_hangs_is_named_and_can_be_left(bench: Bench) -> None:
     (silent,) = ran.all(HookSilent)
     assert "post_clip" in silent.what and silent.seconds > 100
     assert ran.summary.pending == 2
+    assert set(bench.states().values()) == {"found"}
     never.set()
 
 

@@ -268,6 +268,26 @@ def test_however_a_module_assigns_each_shard_is_registered_with_its_files(
         assert {(job_id, shard_id) for job_id, shard_id, *_ in rows} == jobs
 
 
+def test_files_are_registered_in_the_shard_that_the_module_gave_them(bench: Bench) -> None:
+    bench.clips(5)
+    hook, module = written(
+        bench,
+        "given = {}\n"
+        "def assign_job_ids(importer, db, unscheduled):\n"
+        "    for number, record in enumerate(unscheduled):\n"
+        "        record['job_id'], record['shard_id'] = 'job-7', 'ab'[number % 2]\n"
+        "        given[record['key']] = record['shard_id']\n"
+        "    return 'job-7'\n"
+        "def register_jobs(importer, db, jobs):\n"
+        "    calls.append({row['key']: row['shard_id'] for row in db.values()})\n"
+        "    return True\n",
+    )
+    bench.run(hook=hook).must(0)
+    first, second = (call for call in module.calls if isinstance(call, dict))
+    assert {**first, **second} == module.given
+    assert sorted([len(first), len(second)]) == [2, 3]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

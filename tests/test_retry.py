@@ -53,7 +53,11 @@ def test_the_breaker_counts_one_outage_once() -> None:
     assert breaker.on_pause(100.0 + first_s) > 0
     assert breaker.backoff.failures == 2
     assert breaker.opened_at == 100.0
-    breaker.on_success()
+    assert breaker.open_until is not None
+    # What was in flight before the pause does not end it.
+    assert not breaker.on_success(breaker.open_until - 0.01)
+    assert not breaker.is_closed()
+    assert breaker.on_success(breaker.open_until)
     assert breaker.is_closed() and breaker.opened_at is None
 
 
@@ -67,7 +71,8 @@ def test_a_longer_wait_asked_for_meanwhile_counts() -> None:
 def test_the_breaker_opens_after_some_failed_answers_in_a_row() -> None:
     breaker = Breaker(backoff())
     assert [breaker.on_trouble(float(now)) for now in range(5)] == [False] * 4 + [True]
-    breaker.on_success()
+    assert breaker.on_success(1e9)
+    assert not breaker.on_success(1e9)
     assert [breaker.on_trouble(9.0) for _ in range(4)] == [False] * 4
 
 

@@ -144,7 +144,7 @@ def _print_jobs(report: LedgerReport) -> None:
     lost = sum(1 for job in jobs if not job.job_id and job.state == "orphaned")
     if jobs:
         print(
-            f"\nJobs: {count(finished, 'job')} whole, {len(open_jobs)} open."
+            f"\nJobs: {count(finished, 'job')} complete, {len(open_jobs)} open."
             + (f" {lost} without an answer." if lost else "")
         )
     for job in open_jobs:
