@@ -35,6 +35,12 @@ NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
+def place(*, data: Mapping[str, object]) -> str:
+    """Where the clips go: each archive has a list of its own of what was copied to it."""
+    given = data.get("archive")
+    return str(Path(given).expanduser().resolve()) if isinstance(given, str) else ""
+
+
 def make_hook(*, context: HookContext) -> ArchiveCopy:
     """The hook for the folder that the setting `archive` names."""
     given = context.data.get("archive")

@@ -268,3 +268,21 @@ def test_version_and_help_load_nothing_heavy(tmp_path: Path) -> None:
     for option in ("--version", "--help"):
         ran = run("-c", code, option, program=(), home=tmp_path).must(0)
         assert "LOADED []" in ran.out
+
+
+def test_each_place_of_a_hook_has_its_own_ledger(tmp_path: Path) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    hook = Path(__file__).parent.parent / "examples" / "archive_copy.py"
+    for name in ("one", "two", "one"):
+        archive = tmp_path / name
+        is_new = not archive.exists()
+        archive.mkdir(exist_ok=True)
+        ran = run("--regex", PATTERN, "-d", json.dumps({"archive": str(archive)}), videos, hook, home=tmp_path).must(0)
+        assert f"{2 if is_new else 0}  uploaded" in ran.out
+        assert len(list(archive.rglob("*.mp4"))) == 2
+
+
+def test_a_file_in_the_current_folder_is_never_imported_by_accident(tmp_path: Path) -> None:
+    videos = many_clips(tmp_path / "v", 1)[0].parent
+    (videos / "requests.py").write_text("raise SystemExit('this is not the library')")
+    run("--regex", PATTERN, ".", "local", home=tmp_path, cwd=videos).must(0)

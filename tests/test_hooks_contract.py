@@ -10,6 +10,7 @@ import logging
 import shutil
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -450,6 +451,41 @@ def test_a_job_without_register_shard_leaves_nothing_open(bench: Bench) -> None:
     hook = checked(register_shard=None)
     ran = bench.run(hook=hook).must(0)
     assert ran.summary.shards_open == 0
+
+
+@pytest.mark.parametrize("thread_safe", [False, True])
+def test_whatever_the_call_there_is_one_at_a_time_unless_the_hook_is_thread_safe(
+    hashed: HashedClip, thread_safe: bool
+) -> None:
+    posting, registering, go_on = threading.Event(), threading.Event(), threading.Event()
+    closed: list[bool] = []
+
+    def post_clip(**_: Any) -> Receipt:
+        posting.set()
+        go_on.wait(10)
+        return Receipt(5)
+
+    hook = checked(
+        post_clip=post_clip,
+        register_shard=lambda **_: registering.set(),
+        close=lambda: closed.append(True),
+        THREAD_SAFE=thread_safe,
+    )
+    report = ShardReport("job", Shard("0", 1), ())
+    threads = [
+        threading.Thread(target=post, args=(hook, hashed)),
+        threading.Thread(target=hook.register_shard, args=(report,)),
+    ]
+    threads[0].start()
+    assert posting.wait(10)
+    threads[1].start()
+    assert registering.wait(10 if thread_safe else 0.1) is thread_safe
+    hook.close()
+    assert bool(closed) is thread_safe, "a hook that hangs must not keep the program from ending"
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert registering.is_set()
 
 
 def test_closing_never_raises(caplog: pytest.LogCaptureFixture) -> None:

@@ -223,8 +223,9 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
     variables = environment()
     api_url = str(data.get("api_url") or variables.get("CAMIO_API_URL", ""))
     destination = destination_of(
-        found.name, is_local=address.is_local, is_testing=data.get("test") is True, api_url=api_url
-    )
+        found.name, is_local=address.is_local, is_testing=data.get("test") is True, api_url=api_url,
+        place=found.place(data),
+    )  # fmt: skip
     storage = ledger_path(options.storage, destination)
     stop = StopRequest()
     with ExitStack() as stack:
@@ -328,7 +329,7 @@ def _reporter(options: argparse.Namespace) -> Reporter:
     else:
         drawn = PlainReporter(sys.stderr)
     if options.log_file is None:
-        return drawn
+        return Several(drawn)
     return Several(drawn, LogReporter(logging.getLogger("camio_import")))
 
 
@@ -351,8 +352,9 @@ def _print_csv(options: argparse.Namespace, folder: Path, hook_spec: str, box_te
 
     if options.storage is None:
         data = _hook_data(options)
+        found = find_hook(hook_spec)
         destination = destination_of(
-            find_hook(hook_spec).name, is_local=box_text == "local", is_testing=data.get("test") is True,
+            found.name, place=found.place(data), is_local=box_text == "local", is_testing=data.get("test") is True,
             api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
         )  # fmt: skip
         path = ledger_path(None, destination)

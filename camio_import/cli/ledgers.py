@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,15 @@ class Destination:
     file_name: str
 
 
-def destination_of(hook_name: str, *, is_local: bool, is_testing: bool, api_url: str) -> Destination:
-    """Each destination has its own ledger: what one has received says nothing about another."""
+def destination_of(hook_name: str, *, is_local: bool, is_testing: bool, api_url: str, place: str = "") -> Destination:
+    """Each destination has its own ledger: what one has received says nothing about another.
+
+    `place` is where a hook says that it sends files under the settings given.
+    """
     if hook_name != "camio":
+        if place:
+            mark = hashlib.sha1(place.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()[:8]
+            return Destination(f"{place} (the hook {hook_name})", _file_name(f"{hook_name}-{mark}"))
         return Destination(f"the hook {hook_name}", _file_name(hook_name))
     if is_local:
         return Destination("the Box inside this program (local)", "camio-local" + SUFFIX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -337,14 +338,19 @@ class LogReporter:
 
 
 class Several:
-    """Hands every event to several reporters."""
+    """Hands every event to several reporters, one event at a time.
+
+    The engine emits from one thread, but a warning that a hook logs comes from the hook's.
+    """
 
     def __init__(self, *reporters: Reporter) -> None:
         self._reporters = reporters
+        self._one_at_a_time = threading.RLock()
 
     def handle(self, event: Event) -> None:
-        for reporter in self._reporters:
-            reporter.handle(event)
+        with self._one_at_a_time:
+            for reporter in self._reporters:
+                reporter.handle(event)
 
     def close(self) -> None:
         for reporter in self._reporters:

@@ -17,7 +17,7 @@ import re
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -63,6 +63,19 @@ class FoundHook:
     @property
     def is_original_contract(self) -> bool:
         return legacy.is_original_contract(self.module)
+
+    def place(self, data: Mapping[str, Any]) -> str:
+        """Where the hook sends files under these settings, in its own words; "" when it does not say.
+
+        Asked before the hook is configured, because each place has a ledger of its own.
+        """
+        function: Any = getattr(self.module, "place", None)
+        if not callable(function):
+            return ""
+        text = _guarded(self.name, lambda: function(data=data))
+        if not isinstance(text, str):
+            raise HookUnusable(f"The hook module “{self.name}” cannot be used: its function place returned no text.")
+        return text
 
 
 def installed_names() -> dict[str, str]:

@@ -47,7 +47,9 @@ THREAD_SAFE = False
 
 # HOOK_NAME = "my-lab"
 # Under this name the importer keeps the list of what was sent. Without it, it is the file's name, so
-# that a renamed hook would send everything again. Two hooks of one name share one list.
+# that a renamed hook would send everything again. Two hooks of one name share one list. If your hook
+# sends to several places, each needs a list of its own: define place(*, data), which returns a text
+# that names the place to which the settings in `data` send.
 
 settings: dict[str, Any] = {}
 """What the user gave with --hook_data_json or --hook_data_json_file, set by `configure`."""
