@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+DEFAULT_PATTERN: Final = r".*/(?P<camera>\w+?)\-.*\-(?P<epoch>\d+)\.mp4"
+"""The pattern of the original importer, used when no `--regex` is given."""
 
 
 @dataclass(frozen=True, slots=True)

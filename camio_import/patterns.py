@@ -21,8 +21,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from camio_import.errors import PatternError
-from camio_import.model import PathReading, Reason
-from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern, Unread
+from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
+from camio_import.regex_meta import PathPattern, Unread
 
 _SAMPLE_FILES: Final = 200
 _TRIED_PATTERNS: Final = 40

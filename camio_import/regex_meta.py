@@ -35,12 +35,9 @@ import regex
 
 from camio_import.display import shown, shown_end
 from camio_import.errors import PatternError
-from camio_import.model import PathReading, Reason
+from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
 from camio_import.name_mismatch import MismatchExplainer, left_s
 from camio_import.name_times import NEEDED_BY_TIME_GROUP, TIME_GROUPS, BadTimeError, TimeReader, from_epoch
-
-DEFAULT_PATTERN: Final = r".*/(?P<camera>\w+?)\-.*\-(?P<epoch>\d+)\.mp4"
-"""The pattern of the original importer, used when no `--regex` is given."""
 
 _GROUPS: Final = ("camera", *TIME_GROUPS, "lat", "lng")
 

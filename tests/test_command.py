@@ -263,7 +263,7 @@ def test_version_and_help_load_nothing_heavy(tmp_path: Path) -> None:
         "from camio_import.cli import main\n"
         "try: main([sys.argv[1]])\n"
         "except SystemExit: pass\n"
-        "print('LOADED', sorted({'requests', 'av', 'watchdog', 'tqdm', 'cheroot', 'dateutil'} & set(sys.modules)))\n"
+        "print('LOADED', sorted({'requests', 'av', 'watchdog', 'tqdm', 'cheroot', 'dateutil', 'regex', 'sqlite3'} & set(sys.modules)))\n"
     )
     for option in ("--version", "--help"):
         ran = run("-c", code, option, program=(), home=tmp_path).must(0)

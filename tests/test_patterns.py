@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camio_import.model import DEFAULT_PATTERN
 from camio_import.patterns import propose
-from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern
+from camio_import.regex_meta import PathPattern
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STARTS = [datetime(2016, 10, 9, 0, 32, 27, tzinfo=UTC) + timedelta(minutes=17 * n) for n in range(24)]

@@ -13,9 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from camio_import.errors import PatternError
-from camio_import.model import PathReading, Reason
+from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
 from camio_import.name_mismatch import split_pattern
-from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern, Unread, sendable_name
+from camio_import.regex_meta import PathPattern, Unread, sendable_name
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from camio_import.errors import UsageError
-from camio_import.reading import ClipReader, parse_time_from
-from camio_import.regex_meta import DEFAULT_PATTERN, PathPattern
+from camio_import.model import DEFAULT_PATTERN
+
+if TYPE_CHECKING:
+    from camio_import.reading import ClipReader
 
 DEFAULT_PORT = 8080
 LOCAL = "local"
@@ -169,6 +171,9 @@ def zone_from(name: str | None) -> tzinfo:
 
 def reader_from(options: argparse.Namespace, folder: Path) -> ClipReader:
     """What reads the clips of the folder, as the options say."""
+    from camio_import.reading import ClipReader, parse_time_from
+    from camio_import.regex_meta import PathPattern
+
     pattern = PathPattern(
         options.regex,
         zone=zone_from(options.timezone),
