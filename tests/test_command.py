@@ -263,7 +263,8 @@ def test_version_and_help_load_nothing_heavy(tmp_path: Path) -> None:
         "from camio_import.cli import main\n"
         "try: main([sys.argv[1]])\n"
         "except SystemExit: pass\n"
-        "print('LOADED', sorted({'requests', 'av', 'watchdog', 'tqdm', 'cheroot', 'dateutil', 'regex', 'sqlite3'} & set(sys.modules)))\n"
+        "heavy = {'requests', 'av', 'watchdog', 'tqdm', 'cheroot', 'dateutil', 'regex', 'sqlite3'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     for option in ("--version", "--help"):
         ran = run("-c", code, option, program=(), home=tmp_path).must(0)
