@@ -348,3 +348,19 @@ def printable_path(path: str) -> str:
 def encodable(text: str) -> str:
     """The text with what UTF-8 cannot express escaped: SQLite would refuse all of it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def copy_ledger(source: Path, target: Path) -> None:
+    """Copy a ledger as it is at one moment, also while an import writes it. Raises LedgerUnusable."""
+    refuse_what_is_no_ledger(source)
+    original = connect(source, read_only=True)
+    try:
+        copy = sqlite3.connect(target)
+        try:
+            original.backup(copy)
+        finally:
+            copy.close()
+    except sqlite3.Error as error:
+        raise translate(error, source) from error
+    finally:
+        original.close()

@@ -241,7 +241,8 @@ class Summary:
 
     `uploaded` are those of this run, `already_uploaded` those of earlier ones. `pending` is still
     to be sent. `stopped_because` says why the run ended early, or is "". When the folder was not
-    looked through to its end, `found` counts the files up to there.
+    looked through to its end, `found` counts the files up to there. `gone` are files that earlier
+    runs had found and not sent, and that are not there any more: not part of `found`.
     """
 
     found: int = 0
@@ -260,6 +261,7 @@ class Summary:
     with_warnings: int = 0
     ignored: Mapping[str, int] = field(default_factory=dict)
     is_scan_complete: bool = True
+    gone: int = 0
     stopped_because: str = ""
     next_step: str = ""
     exit_code: int = 0

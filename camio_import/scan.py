@@ -39,6 +39,8 @@ class ScanResult:
     undecided: int = 0
     """Duplicates that are to do: the file that they are copies of was not delivered yet."""
     with_warnings: int = 0
+    gone: int = 0
+    """Files that earlier runs had found and not sent, and that are not on the disk any more."""
 
     @property
     def found(self) -> int:
@@ -147,17 +149,17 @@ class Scanner:
             folder_path, name = os.path.split(item.path)
             if known is None or known.path != folder_path:
                 if known is not None:
-                    self._mark_gone(known.rest())
+                    self._mark_gone(known.rest(), known.path)
                 known = self._open_folder(folder_path, item.relative_path.rpartition("/")[0])
             gone, match = known.up_to(os.fsencode(name))
-            self._mark_gone(gone)
+            self._mark_gone(gone, known.path)
             place = _Place(known.folder, os.fsencode(name), match)
             if isinstance(item, Rejected):
                 self._settle_rejected(place, item)
             elif (to_read := self._to_read(place, item)) is not None:
                 yield to_read
         if known is not None:
-            self._mark_gone(known.rest())
+            self._mark_gone(known.rest(), known.path)
 
     def _open_folder(self, path: str, relative_path: str) -> _KnownInFolder:
         folder = self._folder_id(path, relative_path)
@@ -293,18 +295,22 @@ class Scanner:
 
     # --- what has gone -------------------------------------------------------------------------
 
-    def _mark_gone(self, gone: Iterator[KnownFile] | list[KnownFile]) -> None:
+    def _mark_gone(self, gone: Iterator[KnownFile] | list[KnownFile], folder_path: str) -> None:
         """Files of the ledger that are not on the disk any more and were still to be sent."""
         for known in gone:
             if known.state in ("found", "assigned") and self._walker.wants(os.fsdecode(known.name)):
-                self._ledger.skip(known.file_id, Reason.VANISHED, "it was removed before it was sent")
+                detail = "it was removed before it was sent"
+                self._ledger.skip(known.file_id, Reason.VANISHED, detail)
+                self.result.gone += 1
+                path = os.path.join(folder_path, os.fsdecode(known.name))  # noqa: PTH118
+                self._reporter.handle(FileSkipped(path, Reason.VANISHED, detail))
 
     def _look_for_lost_folders(self) -> None:
         unreadable = tuple(os.path.join(path, "") for path in self._walker.unreadable)  # noqa: PTH118
         for folder, path in self._ledger.folders_below(self._walker.root):
             if folder not in self._visited and not os.path.join(path, "").startswith(unreadable):  # noqa: PTH118
                 self._ledger.folder_can_be_read(folder)
-                self._mark_gone(self._ledger.known_files(folder))
+                self._mark_gone(self._ledger.known_files(folder), path)
 
     def _report(self, folder: str) -> None:
         result = self.result

@@ -300,6 +300,7 @@ class Importer:
             with_warnings=scanned.with_warnings,
             ignored=dict(self.walker.ignored),
             is_scan_complete=self._is_scan_complete,
+            gone=scanned.gone,
             stopped_because="" if ended_by is None else str(ended_by),
             next_step="" if ended_by is None else ended_by.next_step,
         )
@@ -311,7 +312,9 @@ def _with_exit_code(summary: Summary, ended_by: CamioImportError | None, *, plan
         code = ended_by.exit_code
     elif summary.accounted_for != summary.found:
         code = ExitCode.UNEXPECTED
-    elif summary.skipped or summary.failed or (summary.pending and not plan_only) or summary.shards_open:
+    elif (
+        summary.skipped or summary.failed or summary.gone or (summary.pending and not plan_only) or summary.shards_open
+    ):
         code = ExitCode.INCOMPLETE
     else:
         code = ExitCode.OK

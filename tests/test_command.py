@@ -287,3 +287,72 @@ def test_a_file_in_the_current_folder_is_never_imported_by_accident(tmp_path: Pa
     videos = many_clips(tmp_path / "v", 1)[0].parent
     (videos / "requests.py").write_text("raise SystemExit('this is not the library')")
     run("--regex", PATTERN, ".", "local", home=tmp_path, cwd=videos).must(0)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["VIDEOS", "--regex", PATTERN, "local"],
+        ["--regex", PATTERN, "VIDEOS", "--workers", "2", "local"],
+        ["VIDEOS", "camio", "--regex", PATTERN, "local"],
+        ["VIDEOS", "local", "--regex", PATTERN],
+    ],
+)
+def test_options_may_stand_anywhere(form: list[str], tmp_path: Path) -> None:
+    videos = many_clips(tmp_path / "v", 1)[0].parent
+    run(*[str(videos) if part == "VIDEOS" else part for part in form], home=tmp_path).must(0)
+
+
+def test_files_that_went_before_they_were_sent_are_told_of(tmp_path: Path, box: EmbeddedBox) -> None:
+    clips = many_clips(tmp_path / "v", 4)
+    command = ["--regex", PATTERN, str(tmp_path / "v"), f"127.0.0.1:{box.port}"]
+    box.faults.add(Fault(on="jobs", status=401))
+    assert "4  still to be uploaded" in run(*command, home=tmp_path, **_to(box)).must(4).out
+    for clip in clips[1:]:
+        clip.unlink()
+    ran = run(*command, home=tmp_path, **_to(box)).must(3)
+    assert "1  uploaded" in ran.out
+    assert "3 files that earlier runs found" in ran.out
+    assert "gone from the disk" in " ".join(ran.out.split())
+    run(*command, home=tmp_path, **_to(box)).must(0)  # it is said once
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_nohup_is_respected(tmp_path: Path, box: EmbeddedBox) -> None:
+    videos = many_clips(tmp_path / "v", 2)[0].parent
+    release, sending = threading.Event(), threading.Event()
+    box.faults.add(Fault(on="content", times=None, hold=release, callback=lambda request: sending.set()))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "camio_import", "-q", "--regex", PATTERN, str(videos), f"127.0.0.1:{box.port}"],
+        env=environment(tmp_path, **_to(box)), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    assert sending.wait(30)
+    process.send_signal(signal.SIGHUP)
+    release.set()
+    assert process.wait(timeout=30) == 0
+
+
+def test_the_status_is_right_when_nobody_reads_the_output(mixed: Path, tmp_path: Path) -> None:
+    full = "/dev/full" if os.path.exists("/dev/full") else os.devnull
+    with open(full, "w") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "camio_import", "--regex", PATTERN, str(mixed), "local"],
+            env=environment(tmp_path), stdout=nowhere, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+
+
+def test_secrets_in_hook_data_do_not_reach_the_log(tmp_path: Path) -> None:
+    videos, log = many_clips(tmp_path / "v", 1)[0].parent, tmp_path / "log.txt"
+    hook = tmp_path / "chatty.py"
+    hook.write_text(
+        "from camio_import.hooks import Camera, Receipt\n"
+        "def configure(*, context): print('settings', context.data['ftp']['password'], 'end')\n"
+        "def register_cameras(*, camera_names): return {name: Camera(name, name) for name in camera_names}\n"
+        "def post_clip(*, clip, camera, progress, cancelled): return Receipt(clip.clip.file.size_bytes)\n"
+    )
+    hook.chmod(0o600)
+    data = json.dumps({"ftp": {"password": "canary-4712"}})
+    ran = run("-v", "--log_file", log, "-d", data, "--regex", PATTERN, videos, hook, home=tmp_path).must(0)
+    assert "settings *** end" in log.read_text()
+    assert "canary-4712" not in log.read_text() + ran.err + ran.out

@@ -65,7 +65,9 @@ def _show_defect(error: Exception) -> int:
     details = SecretFilter(secrets).clean(f"camio-import {__version__}\n" + "".join(traceback.format_exception(error)))
     where = "they could not be written down"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="camio-import-error-", suffix=".txt", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="camio-import-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
             file.write(details)
             where = file.name
     except OSError:

@@ -11,15 +11,16 @@ from camio_import.display import count, shown
 from camio_import.errors import ExitCode
 
 DESCRIPTION = """\
-Runs a Camio Box, and the part of Camio's service that an import needs, inside this
-program, on this computer only. What it receives is checked and kept in a folder.
-For trying things out, and for people without a Box. Ctrl-C ends it."""
+Runs a Camio Box, and the part of Camio's service that an import needs, inside
+this program, on this computer only. What it receives is checked and kept in a
+folder. For trying things out, and for people without a Box. Ctrl-C ends it."""
 
 EXAMPLES = """\
 example:
   camio-import box --port 8080
 and in another window, without a Camio account:
-  camio-import --api_url http://127.0.0.1:8080 -d '{"access_token": "any"}' ~/videos 127.0.0.1:8080"""
+  camio-import --api_url http://127.0.0.1:8080 \\
+    -d '{"access_token": "any"}' ~/videos 127.0.0.1:8080"""
 
 REQUESTS_REMEMBERED = 100
 

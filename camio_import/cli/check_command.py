@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from camio_import.walker import Walker
 
 DESCRIPTION = """\
-Looks at the videos below a folder and says what an import would make of them: cameras,
-times, files that cannot be used and why, copies, and times that look wrong. Nothing is
-sent or written. Without --regex it proposes patterns that fit the names it finds."""
+Looks at the videos below a folder and says what an import would make of them:
+cameras, times, files that cannot be used and why, copies, and times that look
+wrong. Nothing is sent or written. Without --regex it proposes patterns that fit
+the names it finds."""
 
 EXAMPLES = """\
 examples:

@@ -12,17 +12,21 @@ from camio_import.cli.options import Parser, is_terminal
 from camio_import.errors import ExitCode, UsageError
 
 DESCRIPTION = """\
-Makes six short videos of two cameras, looks at them, imports them into a Box inside
-this program, imports them again (there is nothing to do), and shows what the ledger
-knows. Everything happens in one new folder, on this computer only."""
+Makes six short videos of two cameras, looks at them, imports them into a Box
+inside this program, imports them again (there is nothing to do), and shows what
+the ledger knows. Everything happens in one new folder, on this computer only."""
 
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
 
 
-def main(arguments: Sequence[str]) -> int:
+def parser() -> Parser:
     parser = Parser(prog="camio-import demo", usage="camio-import demo [--dir DIR]", description=DESCRIPTION)
     parser.add_argument("--dir", metavar="DIR", help="the folder to work in; it must be new or empty")
-    options = parser.parse_strictly(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_strictly(arguments)
     folder = _folder(options.dir)
     videos, ledger = folder / "videos", folder / "ledger.db"
 

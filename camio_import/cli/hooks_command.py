@@ -10,21 +10,25 @@ from camio_import.errors import ExitCode, UsageError
 
 DESCRIPTION = """\
 A hook module sends the files: to Camio, or wherever it was written for.
-How to write one: docs/hooks.md, and camio_import/hooks/template.py to begin with."""
+How to write one: docs/hooks.md; camio_import/hooks/template.py to begin with."""
 
 EXAMPLES = """\
 examples:
-  camio-import hooks list                    the hooks that can be given by name
-  camio-import hooks check ./my_hook.py      what a module provides, and what is wrong with it"""
+  camio-import hooks list               the hooks that can be given by name
+  camio-import hooks check ./my_hook.py  what a module provides, what is wrong"""
 
 USAGE = "camio-import hooks list | check MODULE"
 
 
-def main(arguments: Sequence[str]) -> int:
+def parser() -> Parser:
     parser = Parser(prog="camio-import hooks", usage=USAGE, description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("action", choices=("list", "check"), metavar="list|check", help="what to do")
     parser.add_argument("module", nargs="?", metavar="MODULE", help="for check: a name, a dotted module or a .py file")
-    options = parser.parse_strictly(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_strictly(arguments)
     if options.action == "list":
         return _list()
     if options.module is None:

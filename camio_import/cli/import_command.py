@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,9 @@ from camio_import.cli.options import (
 from camio_import.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from camio_import.cli.ledgers import Destination
     from camio_import.hooks import HookContext
+    from camio_import.hooks.loader import FoundHook
     from camio_import.progress import Reporter
     from camio_import.reading import ClipReader
     from camio_import.workers import StopRequest
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 USAGE = "camio-import [options] DIR [HOOK_MODULE] [BOX_IP]"
 
 DESCRIPTION = """\
-Sends the videos below a folder to a Camio Box, and accounts for every one of them.
-Stop it at any time, even by pulling the plug: the same command carries on.
+Sends the videos below a folder to a Camio Box, and accounts for every one of
+them. Stop it at any time, even by pulling the plug: the same command goes on.
 
 other commands (camio-import COMMAND --help says more):
   check DIR      look at the files without sending anything; proposes a --regex
@@ -57,15 +59,17 @@ examples:
   Look first. Nothing is sent or written:
     camio-import check ~/videos
 
-  Send everything below ~/videos to the Box at 192.168.1.57. The files are called
-  like CAM_A-1475973147.mp4, camera first, then seconds since 1970:
+  Send everything below ~/videos to the Box at 192.168.1.57. The files are
+  called like CAM_A-1475973147.mp4: camera first, then seconds since 1970:
     export CAMIO_OAUTH_TOKEN=...
-    camio-import --regex ".*/(?P<camera>\\w+?)\\-(?P<epoch>\\d+)\\.mp4" ~/videos 192.168.1.57
+    camio-import --regex ".*/(?P<camera>\\w+?)\\-(?P<epoch>\\d+)\\.mp4" \\
+      ~/videos 192.168.1.57
 
-  Files in one folder per camera, with the ship's local time in the name, such as
-  port/20161009_003227.MP4:
+  Files in one folder per camera, with the ship's local time in the name, such
+  as port/20161009_003227.MP4:
     camio-import --timezone Pacific/Palau \\
-      --regex ".*/(?P<camera>[^/]+)/(?P<timestamp>\\d{8}_\\d{6})\\.mp4" ~/videos 192.168.1.57
+      --regex ".*/(?P<camera>[^/]+)/(?P<timestamp>\\d{8}_\\d{6})\\.mp4" \\
+      ~/videos 192.168.1.57
 
   Plans and picture sizes for each camera, from a file:
     camio-import --hook_data_json_file cameras.json ~/videos 192.168.1.57
@@ -73,21 +77,20 @@ examples:
   Try it without a Box, on your own files:
     camio-import --regex "..." ~/videos local
 
-Long options may be written with dashes, too: --hook-data-json-file. A folder that is
-called like a command is written ./status. What the exit status means: docs/exit-codes.md"""
+Long options may be written with dashes, too: --hook-data-json-file. A folder
+that is called like a command is written ./status.
+What the exit status means: docs/exit-codes.md"""
 
 
 def parser() -> Parser:
     parser = Parser(prog="camio-import", usage=USAGE, description=DESCRIPTION, epilog=EXAMPLES)
     places = parser.add_argument_group("what goes where")
     places.add_argument(
-        "folder", metavar="DIR", nargs="?", help="the folder with the videos; its subfolders are included"
-    )
-    places.add_argument(
-        "targets", metavar="[HOOK_MODULE] [BOX_IP]", nargs="*",
-        help="HOOK_MODULE: a .py file, or the name of an installed hook, that sends the files elsewhere than to"
-        " Camio. BOX_IP: the address of the Box, with :port if it is not 8080; or the word local, for a Box inside"
-        " this program. Without it, the Box's address is taken from your Camio account",
+        "places", metavar="DIR [HOOK_MODULE] [BOX_IP]", nargs="*",
+        help="DIR: the folder with the videos; its subfolders are included. HOOK_MODULE: a .py file, or the name of"
+        " an installed hook, that sends the files elsewhere than to Camio. BOX_IP: the address of the Box, with"
+        " :port if it is not 8080; or the word local, for a Box inside this program; without it, the Box's address"
+        " is taken from your Camio account",
     )  # fmt: skip
     places.add_argument("--host", metavar="BOX_IP", help="the address of the Box, instead of BOX_IP at the end")
     places.add_argument(
@@ -148,11 +151,11 @@ def main(arguments: Sequence[str]) -> int:
         parser().print_help()
         return int(ExitCode.USAGE)
     options = parser().parse_strictly(arguments)
-    folder = folder_from(options.folder)
+    folder = folder_from(options.places[0] if options.places else None)
     hook_spec, box_text = split_targets(options)
-    if options.csv:
-        return _print_csv(options, folder, hook_spec, box_text)
     address = box_address(box_text, options.port)
+    if options.csv:
+        return _print_csv(options, folder, hook_spec, address)
     return run_import(options, folder, hook_spec, address)
 
 
@@ -160,7 +163,7 @@ def split_targets(options: argparse.Namespace) -> tuple[str, str | None]:
     """The hook and the Box's address, from the positional arguments and the options that replace them."""
     hook: str | None = options.hooks
     box: str | None = options.host
-    targets = list(options.targets)
+    targets = list(options.places[1:])
     if len(targets) > 2:
         raise UsageError(
             f"“{targets[2]}” is one argument too many.",
@@ -205,10 +208,11 @@ def _local_box(storage: Path) -> Iterator[_LocalBox]:
 
 def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, address: BoxAddress) -> int:
     """Put the parts together, run the engine, show the summary."""
-    from camio_import.cli.ledgers import destination_of, ledger_path
+    from camio_import.cli.ledgers import ledger_path
     from camio_import.cli.logs import start_logging, stop_logging
     from camio_import.cli.stopping import stop_on_signals
     from camio_import.cli.summary import describe
+    from camio_import.hooks import secrets_in
     from camio_import.hooks.loader import find_hook, ready_hook
     from camio_import.progress import Warned
     from camio_import.state import Ledger
@@ -221,18 +225,14 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
     data = _hook_data(options)
     found = find_hook(hook_spec)
     variables = environment()
-    api_url = str(data.get("api_url") or variables.get("CAMIO_API_URL", ""))
-    destination = destination_of(
-        found.name, is_local=address.is_local, is_testing=data.get("test") is True, api_url=api_url,
-        place=found.place(data),
-    )  # fmt: skip
+    destination = _destination(found, data, address)
     storage = ledger_path(options.storage, destination)
     stop = StopRequest()
     with ExitStack() as stack:
         reporter = _reporter(options)
         stack.callback(reporter.close)
         handlers = start_logging(
-            log_file=options.log_file, verbose=options.verbose, secrets=_secrets(data, variables),
+            log_file=options.log_file, verbose=options.verbose, secrets=secrets_in(data, variables),
             say=lambda message: reporter.handle(Warned(message)),
         )  # fmt: skip
         stack.callback(stop_logging, handlers)
@@ -262,7 +262,8 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
         summary = importer.run()
         reporter.close()
         if not options.json and not options.quiet:
-            print(describe(summary, status_command=_status_command(options), plan_only=options.dry_run))
+            with suppress(OSError):  # nobody reads it; what counts is the status
+                print(describe(summary, status_command=_status_command(options), plan_only=options.dry_run), flush=True)
         elif options.quiet and summary.stopped_because:
             print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
     return summary.exit_code
@@ -298,19 +299,12 @@ def _hook_data(options: argparse.Namespace) -> dict[str, Any]:
     return data
 
 
-def _secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str, ...]:
-    candidates = [data.get("access_token"), data.get("device_id"), *variables.values()]
-    return tuple(str(value) for value in candidates if value)
-
-
 def _copy_of(storage: Path, stack: ExitStack) -> Path:
     """A copy for a dry run, which may then be written like the real one, and leaves that as it is."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-")))
-    copy = folder / storage.name
-    for suffix in ("", "-wal"):
-        part = storage.with_name(storage.name + suffix)
-        if part.exists():
-            shutil.copyfile(part, copy.with_name(copy.name + suffix))
+    from camio_import.ledger_file import copy_ledger
+
+    copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-"))) / storage.name
+    copy_ledger(storage, copy)
     return copy
 
 
@@ -341,25 +335,31 @@ def _say_once(reader: ClipReader, options: argparse.Namespace, reporter: Reporte
 
 
 def _status_command(options: argparse.Namespace) -> str:
-    storage = f" --storage {options.storage}" if options.storage else ""
+    storage = f" --storage {shlex.quote(options.storage)}" if options.storage else ""
     return f"camio-import status{storage}"
 
 
-def _print_csv(options: argparse.Namespace, folder: Path, hook_spec: str, box_text: str | None) -> int:
-    from camio_import.cli.ledgers import destination_of, ledger_path
+def _destination(found: FoundHook, data: dict[str, Any], address: BoxAddress) -> Destination:
+    """Where the files go, which decides on the ledger."""
+    from camio_import.cli.ledgers import destination_of
+
+    # For a hook that says nothing of places, the address is the place.
+    place = f"{address.host}:{address.port}" if address.host and not address.is_local else ""
+    return destination_of(
+        found.name,
+        is_local=address.is_local,
+        is_testing=data.get("test") is True,
+        api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
+        place=found.place(data) or place,
+    )
+
+
+def _print_csv(options: argparse.Namespace, folder: Path, hook_spec: str, address: BoxAddress) -> int:
+    from camio_import.cli.ledgers import ledger_path
     from camio_import.cli.status_command import print_csv
     from camio_import.hooks.loader import find_hook
 
-    if options.storage is None:
-        data = _hook_data(options)
-        found = find_hook(hook_spec)
-        destination = destination_of(
-            found.name, place=found.place(data), is_local=box_text == "local", is_testing=data.get("test") is True,
-            api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
-        )  # fmt: skip
-        path = ledger_path(None, destination)
-    else:
-        path = Path(options.storage).expanduser()
+    path = ledger_path(options.storage, _destination(find_hook(hook_spec), _hook_data(options), address))
     if not path.exists():
         raise UsageError("Nothing has been imported yet, so there is no ledger.", next_step="Run the import first.")
     return print_csv(path, folder)

@@ -35,7 +35,7 @@ def destination_of(hook_name: str, *, is_local: bool, is_testing: bool, api_url:
     if is_local:
         return Destination("the Box inside this program (local)", "camio-local" + SUFFIX)
     if api_url:
-        host = urlsplit(api_url).hostname or api_url
+        host = urlsplit(api_url).netloc.rpartition("@")[2] or api_url
         return Destination(f"Camio at {host}", _file_name(f"camio-{host}"))
     if is_testing:
         return Destination("Camio's testing servers", "camio-testing" + SUFFIX)

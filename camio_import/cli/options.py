@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_strictly(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse everything. Raises UsageError with a suggestion for an unknown option."""
-        known, unknown = self.parse_known_args(self._with_underscores(arguments))
+        # Intermixed: options may stand between and behind the folder and the address.
+        known, unknown = self.parse_known_intermixed_args(self._with_underscores(arguments))
         if unknown:
             first = unknown[0]
             if first.startswith("-"):

@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from camio_import.ledger_report import LedgerReport
 
 DESCRIPTION = """\
-Shows what the ledger knows: what was sent, what was not, and why. It works while an
-import is running. Without --storage it shows the ledger that was used last."""
+Shows what the ledger knows: what was sent, what was not, and why. It works
+while an import is running. Without --storage it shows the ledger that was used last."""
 
 EXAMPLES = """\
 examples:
@@ -106,7 +107,7 @@ def _print_overview(report: LedgerReport, below: str | None, options: argparse.N
     if others and options.storage is None:
         print("\nOther ledgers:")
         for other in others:
-            print(f"  camio-import status --storage {shown(str(other))}")
+            print(f"  camio-import status --storage {shlex.quote(shown(str(other)))}")
 
 
 def _print_running(report: LedgerReport) -> None:
@@ -130,8 +131,8 @@ def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Na
         print(f"      such as {shown(row.example_path)}")
         if row.example_detail:
             print(f"      {shown(row.example_detail)}")
-    where = (f" --storage {options.storage}" if options.storage else "") + (
-        f" {options.folder}" if options.folder else ""
+    where = (f" --storage {shlex.quote(options.storage)}" if options.storage else "") + (
+        f" {shlex.quote(options.folder)}" if options.folder else ""
     )
     states = sorted({row.state for row in reasons})
     print("  Listed by:  " + "  or  ".join(f"camio-import status --list {state}{where}" for state in states))

@@ -31,7 +31,11 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         try:
             # The bars, if any, are drawn anew below it.
             start = b"\r\x1b[J" if is_terminal(sys.stderr) else b""
-            os.write(2, start + b"Stopping: finishing what can be finished. Press Ctrl-C again to stop at once.\n")
+            os.write(
+                2,
+                start
+                + b"Stopping. What is being sent is broken off and sent again next time. Ctrl-C again stops at once.\n",
+            )
         except OSError:
             pass
 
@@ -40,7 +44,9 @@ def stop_on_signals(stop: StopRequest) -> Iterator[None]:
         numbers.append(signal.SIGBREAK)
     else:
         numbers.append(signal.SIGHUP)
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in numbers}
+    # What whoever started us chose to ignore stays ignored: `nohup` for a night's import.
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -46,6 +46,11 @@ def _counts(summary: Summary, *, plan_only: bool) -> list[str]:
 
 def _notes(summary: Summary) -> list[str]:
     notes = []
+    if summary.gone:
+        notes.append(
+            f"{count(summary.gone, 'file')} that earlier runs found, and had not sent yet,"
+            f" {'is' if summary.gone == 1 else 'are'} gone from the disk."
+        )
     if summary.job_ids:
         notes.append(f"Job: {', '.join(shown(job_id) for job_id in summary.job_ids)}")
     if summary.shards_open and not summary.pending:
@@ -81,7 +86,9 @@ def _next_steps(summary: Summary, status_command: str, *, plan_only: bool) -> li
             steps.append("Nothing was sent. To send it, run the same command without --dry_run.")
     elif summary.pending and "same command" not in summary.next_step:
         steps.append("Run the same command again: it carries on where it stopped.")
-    if summary.skipped and not plan_only:
+    if summary.gone:
+        steps.append("Is a drive not connected? When the files are back, the same command sends them.")
+    if (summary.skipped or summary.gone) and not plan_only:
         steps.append(f"See the skipped files: {status_command} --list skipped")
     if summary.failed and not plan_only:
         steps.append(f"See the failed files: {status_command} --list failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from camio_import.ledger_report import FileRow, FileStory
 
 DESCRIPTION = """\
-Tells the whole history of one file: when it was found, what was read from it, when it
-was sent and to which job it belongs, or why it was not sent."""
+Tells the whole history of one file: when it was found, what was read from it,
+when it was sent and to which job it belongs, or why it was not sent."""
 
 EXAMPLES = """\
 examples:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     if similar:
         print(f"Several files are called {shown(options.file)}. Which one is meant?")
         for candidate in similar:
-            print(f"  camio-import why {shown(candidate)}")
+            print(f"  camio-import why {shlex.quote(shown(candidate))}")
         return int(ExitCode.USAGE)
     there = Path(options.file).exists()
     raise UsageError(
@@ -96,7 +97,7 @@ def _outcome(file: FileRow) -> Iterator[str]:
     if file.job_id:
         yield f"belongs to job {shown(file.job_id)}, part {shown(file.shard_id or '?')}"
     if file.state == "uploaded":
-        tries = f", at the {file.attempts}. attempt" if file.attempts > 1 else ""
+        tries = f", at attempt {file.attempts}" if file.attempts > 1 else ""
         yield f"UPLOADED {moment(file.uploaded_at)} (UTC){tries}"
         if file.job_id:
             registered = f"registered with the job {moment(file.registered_at)} (UTC)"

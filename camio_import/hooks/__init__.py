@@ -22,7 +22,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -165,12 +165,7 @@ def cleaner_for(context: HookContext) -> Callable[[str], str]:
     What hooks raise is shown and kept in the ledger; HTTP libraries put whole addresses into their
     errors, with the access token in them, and a server may repeat in its answer what it was sent.
     """
-    known = {**context.data, **context.environment}
-    secrets = tuple(
-        value
-        for name, value in known.items()
-        if isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS)
-    )
+    secrets = secrets_in(context.data, context.environment)
 
     def clean(text: str) -> str:
         from camio_import.transport import SecretFilter  # it loads the HTTP library: only when there is trouble
@@ -180,7 +175,27 @@ def cleaner_for(context: HookContext) -> Callable[[str], str]:
     return clean
 
 
-_SECRET_WORDS = ("token", "secret", "password", "api_key")
+_SECRET_WORDS = ("token", "secret", "password", "api_key", "device_id")
+
+
+def secrets_in(data: object, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The values in hook data, at any depth, and in the environment whose names say that they are secret.
+
+    A Box's device id is one: it is what the Box takes for a password.
+    """
+
+    def within(value: object, name: str) -> Iterator[str]:
+        if isinstance(value, str):
+            if any(word in name.lower() for word in _SECRET_WORDS):
+                yield value
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield from within(inner, str(key))
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                yield from within(inner, name)
+
+    return tuple(text for text in (*within(data, ""), *within(environment, "")) if text)
 
 
 def one_line(text: str) -> str:
