@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Shows what the ledger knows: what was sent, what was not, and why. It works
-while an import is running. Without --storage it shows the ledger that was used last."""
+while an import is running. Without --storage it shows the ledger used last."""
 
 EXAMPLES = """\
 examples:
