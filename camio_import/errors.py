@@ -73,7 +73,7 @@ class LedgerLocked(CamioImportError):
 class LedgerWriteFailed(CamioImportError):
     """The ledger could not be written (disk full, read-only): nothing more may be sent."""
 
-    exit_code = ExitCode.UNEXPECTED
+    exit_code = ExitCode.USAGE
 
 
 # --- one file cannot be sent now ------------------------------------------------------------

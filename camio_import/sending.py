@@ -53,7 +53,7 @@ from camio_import.progress import (
 )
 from camio_import.registering import Registering
 from camio_import.retry import Attempts, Backoff, Breaker, Concurrency
-from camio_import.state import Ledger
+from camio_import.state import Ledger, ShardKey
 from camio_import.tasks import HashTask, PostTask, ShardTask, Silence
 from camio_import.workers import Clock, Crew, StopRequest, SystemClock, Task
 
@@ -124,6 +124,7 @@ class Sending:
         self._hashers = Crew("hash", self._done)
         self._senders = Crew("send", self._done)
         self._shards = Registering(ledger, hook, done=self._done, reporter=reporter, backoff=backoff)
+        self._shards_given_up: set[ShardKey] = set()
         self._upcoming: Iterator[RecordedClip] = iter(())
         self._has_upcoming = False
         self._hashing: dict[int, HashTask] = {}
@@ -137,11 +138,17 @@ class Sending:
         self.accepted = 0
         self.accepted_bytes = 0
 
+    def due_shards(self) -> list[ShardKey]:
+        """Shards to register now: all their files have their outcome, and this run has not given them up."""
+        if not self._hook.registers_shards:
+            return []
+        return [key for key in self._ledger.due_shards() if key not in self._shards_given_up]
+
     def register_due_shards(self) -> None:
-        """Finish what earlier runs left: shards all of whose files have their outcome."""
-        if self._hook.registers_shards:
-            self._shards.add(self._ledger.due_shards())
-            self._run()
+        """Finish what earlier runs and the scan left: shards all of whose files have their outcome."""
+        self._shards.add(self.due_shards())
+        self._run()
+        self._shards_given_up.update(self._ledger.due_shards())
 
     def send_all(self, cameras: Mapping[str, Camera]) -> None:
         """Send every file to do. Returns when each has its outcome or was put off to the next run.

@@ -158,6 +158,10 @@ def _path(folder: bytes, name: bytes) -> str:
     return os.fsdecode(os.path.join(folder, name) if name else folder)  # noqa: PTH118
 
 
+def _found(only_hashed: bool) -> str:
+    return "file.state = 'found'" + (" AND file.sha1 IS NOT NULL" if only_hashed else "")
+
+
 def _new_id(cursor: sqlite3.Cursor) -> int:
     assert cursor.lastrowid is not None  # set by every INSERT
     return cursor.lastrowid
@@ -440,17 +444,21 @@ class Ledger(LedgerFile):
         )
         return tuple(row[0] for row in rows)
 
-    def job_outline(self) -> JobOutline | None:
-        """What a job for all found files to do would hold; None when there are none."""
+    def job_outline(self, *, only_hashed: bool = False) -> JobOutline | None:
+        """What a job for all found files to do would hold; None when there are none.
+
+        With `only_hashed`, here and below, files without a hash are left out of the job.
+        """
+        found = _found(only_hashed)
         with self._translated():
             row = self._db.execute(
                 "SELECT count(*) AS items, min(starts_at) AS earliest,"
                 " max(starts_at + 1000 * coalesce(duration_s, 0)) AS latest"
-                " FROM todo JOIN file ON file.id = todo.file WHERE state = 'found'"
+                f" FROM todo JOIN file ON file.id = todo.file WHERE {found}"
             ).fetchone()
             names = self._db.execute(
                 "SELECT DISTINCT camera.name FROM todo JOIN file ON file.id = todo.file"
-                " JOIN camera ON camera.id = file.camera WHERE state = 'found' ORDER BY camera.name"
+                f" JOIN camera ON camera.id = file.camera WHERE {found} ORDER BY camera.name"
             ).fetchall()
         if not row["items"]:
             return None
@@ -461,9 +469,9 @@ class Ledger(LedgerFile):
             moment(int(row["latest"])),
         )
 
-    def clips_for_job(self) -> Iterator[RecordedClip]:
+    def clips_for_job(self, *, only_hashed: bool = False) -> Iterator[RecordedClip]:
         """The found files to do, in the order in which they fill the shards."""
-        sql = f"{_CLIPS} WHERE file.state = 'found' AND todo.file > ? {_IN_ORDER}"
+        sql = f"{_CLIPS} WHERE {_found(only_hashed)} AND todo.file > ? {_IN_ORDER}"
         return map(_recorded_clip, self._pages(sql))
 
     def begin_job(self, item_count: int) -> int:
@@ -479,7 +487,7 @@ class Ledger(LedgerFile):
         """The service said no, so that there is no job."""
         self._change("DELETE FROM job WHERE id = ?", (job,))
 
-    def assign(self, job: int, plan: JobPlan) -> None:
+    def assign(self, job: int, plan: JobPlan, *, only_hashed: bool = False) -> None:
         """assigned: every found file to do gets its place in the job's shards."""
         with self.transaction():
             self._db.execute("UPDATE job SET state = 'created', job_id = ? WHERE id = ?", (plan.job_id, job))
@@ -489,7 +497,7 @@ class Ledger(LedgerFile):
                  for n, shard in enumerate(plan.shards)],
             )  # fmt: skip
             if plan.assignments is None:
-                self._fill_shards(job, plan)
+                self._fill_shards(job, plan, only_hashed=only_hashed)
             else:
                 numbers = {shard.shard_id: n for n, shard in enumerate(plan.shards)}
                 for sha1, shard_id in plan.assignments.items():
@@ -499,11 +507,11 @@ class Ledger(LedgerFile):
                         (job, numbers[shard_id], bytes.fromhex(sha1)),
                     )
 
-    def _fill_shards(self, job: int, plan: JobPlan) -> None:
+    def _fill_shards(self, job: int, plan: JobPlan, *, only_hashed: bool) -> None:
         numbers = (number for number, shard in enumerate(plan.shards) for _ in range(shard.item_count))
         found = self._pages(
             "SELECT todo.file AS id FROM todo CROSS JOIN file ON file.id = todo.file"
-            f" WHERE file.state = 'found' AND todo.file > ? {_IN_ORDER}"
+            f" WHERE {_found(only_hashed)} AND todo.file > ? {_IN_ORDER}"
         )
         self._db.executemany(
             "UPDATE file SET state = 'assigned', job = ?, shard = ? WHERE id = ?",

@@ -2,13 +2,15 @@
 
 take back what a killed run left half done; register the shards that are due
 scan: walk, compare with the ledger, read paths and containers
-hash what may be a duplicate; ask for a job; give each file its place in a shard
+hash what may be a duplicate; register the shards that are due now; ask for a job; give each file its place in a shard
 send (see `sending.py`), registering each shard when its last file has its outcome
 """
 
 from __future__ import annotations
 
 import logging
+import math
+import os
 import queue
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,9 +18,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from camio_import import __version__
-from camio_import.content import sha1_of
+from camio_import.content import Hashed, sha1_of
 from camio_import.drive import DriveWatch
 from camio_import.errors import (
+    BadAnswer,
     CamioImportError,
     CredentialsRefused,
     ExitCode,
@@ -32,10 +35,11 @@ from camio_import.errors import (
     Unreachable,
 )
 from camio_import.hooks import CheckedHook
-from camio_import.model import Camera, JobPlan, JobRequest, Reason, Summary
+from camio_import.model import Camera, JobPlan, JobRequest, Reason, RecordedClip, Summary
 from camio_import.progress import (
     Connected,
     FileDuplicate,
+    FilePostponed,
     FileSkipped,
     Hashing,
     JobCreated,
@@ -49,7 +53,7 @@ from camio_import.progress import (
 from camio_import.reading import ClipReader
 from camio_import.retry import Backoff, Concurrency
 from camio_import.scan import Scanner, ScanResult
-from camio_import.sending import TICK_S, Patience, Sending
+from camio_import.sending import CHANGES_PER_RUN, TICK_S, Patience, Sending
 from camio_import.state import Ledger
 from camio_import.tasks import Silence
 from camio_import.walker import Walker
@@ -59,6 +63,7 @@ log = logging.getLogger("camio_import")
 
 START_PATIENCE_S = 8.0
 """How long a service that does not answer at the start is tried, when the user did not say."""
+CARRY_ON = "Run the same command again: it carries on where it stopped."
 
 T = TypeVar("T")
 
@@ -96,6 +101,7 @@ class Importer:
     _started_at: float = 0.0
     _drive: DriveWatch = field(init=False)
     _is_scan_complete: bool = False
+    _is_connected: bool = False
 
     def __post_init__(self) -> None:
         self._drive = DriveWatch(self.walker.root)
@@ -116,6 +122,8 @@ class Importer:
         except CamioImportError as error:
             log.debug("the run was ended by", exc_info=True)
             ended_by = error
+        if self._is_scan_complete:
+            self.ledger.take_up_lost_duplicates()  # of files that were refused, or have vanished meanwhile
         summary = self._summary(ended_by)
         self.ledger.finish_run(run, _as_json(summary))
         self.reporter.handle(RunFinished(summary))
@@ -125,14 +133,19 @@ class Importer:
         hook = self.hook
         if hook is not None and not self.options.plan_only:
             self._sending = self._new_sending(hook)
-            if hook.registers_shards and self.ledger.due_shards():
+            if self._sending.due_shards():
                 self._connect(hook)
                 self._sending.register_due_shards()
         self._scan()
         self._hash_first(everything=hook is not None and hook.needs_all_hashes and not self.options.plan_only)
         files, size_bytes = self.ledger.to_do_size()
         self.reporter.handle(Planned(self._scanned.found, files, size_bytes))
-        if not files or hook is None or self._sending is None:
+        if hook is None or self._sending is None:
+            return
+        if self._sending.due_shards():  # a shard's last open file may have been deleted, or be a copy
+            self._connect(hook)
+            self._sending.register_due_shards()
+        if not files:
             return
         self._connect(hook)
         names = self.ledger.to_do_cameras()
@@ -176,17 +189,14 @@ class Importer:
         self.ledger.mark_known_duplicates()
         for recorded in self.ledger.to_hash_first(everything=everything):
             file = recorded.clip.file
-            done = 0
-
-            def count(read_bytes: int) -> None:
-                nonlocal done
-                done += read_bytes
-                self.reporter.handle(Hashing(file.path, done, file.size_bytes))  # noqa: B023
-
             try:
-                hashed = sha1_of(file, progress=count, cancelled=self.stop.is_set)
-            except FileChanged:
-                continue  # hashed again, as it is then, when its turn to be sent comes
+                hashed = self._hashed(recorded)
+            except FileChanged as error:
+                # Hashed again when its turn to be sent comes; or, when the job needs its hash now, left out of it.
+                if everything:
+                    self.ledger.postpone(recorded.file_id, str(error))
+                    self.reporter.handle(FilePostponed(file.path, str(error), file.size_bytes, again=False))
+                continue
             except (FileVanished, FileUnreadable) as error:
                 if (problem := self._drive.problem(error)) is not None:
                     raise problem from error
@@ -199,8 +209,32 @@ class Importer:
                 self.reporter.handle(FileDuplicate(file.path, file.size_bytes))
         self.stop.check()
 
+    def _hashed(self, recorded: RecordedClip) -> Hashed:
+        """The file's hash, as it is now. Raises FileChanged when it keeps changing."""
+        file = recorded.clip.file
+        for _ in range(CHANGES_PER_RUN):
+            done = 0
+
+            def count(read_bytes: int) -> None:
+                nonlocal done
+                done += read_bytes
+                self.reporter.handle(Hashing(file.path, done, file.size_bytes))  # noqa: B023
+
+            try:
+                return sha1_of(file, progress=count, cancelled=self.stop.is_set)
+            except FileChanged:
+                try:
+                    status = os.stat(file.path)  # noqa: PTH116
+                except OSError as error:
+                    raise FileVanished(f"{file.path} was removed before it was sent") from error
+                if status.st_size == 0:
+                    break  # about to be written anew
+                file = replace(file, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+                self.ledger.take_anew(recorded.file_id, file)
+        raise FileChanged(f"{file.path} keeps changing, so it is probably still being written")
+
     def _create_job(self, hook: CheckedHook, cameras: Mapping[str, Camera]) -> None:
-        outline = self.ledger.job_outline()
+        outline = self.ledger.job_outline(only_hashed=hook.needs_all_hashes)
         if outline is None:
             return  # everything left to send has its job from an earlier run
         request = JobRequest(
@@ -212,11 +246,11 @@ class Importer:
         )
         if hook.needs_all_hashes:
             # Such a hook names its files by hash, so it has to see them all before the call returns.
-            clips = tuple(self.ledger.clips_for_job())
+            clips = tuple(self.ledger.clips_for_job(only_hashed=True))
             request = JobRequest(request.cameras, request.item_count, request.earliest, request.latest,
                                  lambda: iter(clips))  # fmt: skip
         job, plan = self._patiently(lambda: self._ask_for_job(hook, request))
-        self.ledger.assign(job, plan)
+        self.ledger.assign(job, plan, only_hashed=hook.needs_all_hashes)
         self.reporter.handle(JobCreated(plan.job_id, outline.item_count, len(plan.shards)))
 
     def _ask_for_job(self, hook: CheckedHook, request: JobRequest) -> tuple[int, JobPlan]:
@@ -233,18 +267,29 @@ class Importer:
 
     def _connect(self, hook: CheckedHook) -> None:
         self._patiently(lambda: self._in_thread("connect", hook.connect))
+        self._is_connected = hook.can_connect  # otherwise nobody has been asked anything yet
 
     # --- waiting ---------------------------------------------------------------------------------
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until the service takes it, within the patience; a stop request ends the wait."""
-        limit_s = START_PATIENCE_S if self.options.patience_s is None else self.options.patience_s
+        """Call until the service takes it, within the patience; a stop request ends the wait.
+
+        Once it was reached in this run, its address is right, and what was scanned since is worth
+        waiting for.
+        """
+        limit_s = self.options.patience_s
+        if limit_s is None:
+            limit_s = math.inf if self._is_connected else START_PATIENCE_S
         started_at = self.clock.now()
         backoff = self.backoff()
         while True:
             self.stop.check()
             try:
                 return call()
+            except Refused as error:  # not of a file, but of what every file needs
+                raise BadAnswer(
+                    str(error), next_step=error.next_step or "Check the address, and the settings; then run it again."
+                ) from error
             except (Unreachable, RetryLater) as error:
                 asked_for_s = error.retry_after_s if isinstance(error, RetryLater) else None
                 wait_s = backoff.next_wait_s(asked_for_s)
@@ -302,9 +347,13 @@ class Importer:
             is_scan_complete=self._is_scan_complete,
             gone=scanned.gone,
             stopped_because="" if ended_by is None else str(ended_by),
-            next_step="" if ended_by is None else ended_by.next_step,
+            next_step="" if ended_by is None else ended_by.next_step or _default_step(ended_by),
         )
         return _with_exit_code(summary, ended_by, plan_only=self.options.plan_only)
+
+
+def _default_step(error: CamioImportError) -> str:
+    return CARRY_ON if isinstance(error, RetryLater | Unreachable | BadAnswer) else ""
 
 
 def _with_exit_code(summary: Summary, ended_by: CamioImportError | None, *, plan_only: bool) -> Summary:

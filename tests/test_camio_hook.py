@@ -186,3 +186,34 @@ def test_settings_that_cannot_be_used_are_named(data: dict[str, Any], words: str
 )
 def test_the_user_is_told_when_camio_will_raise_a_height(data: dict[str, Any], warnings: int) -> None:
     assert len(CameraSettings(data).warnings) == warnings
+
+
+# --- answers that are no Box's ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"{}", b'"ok"'])
+def test_answers_that_are_success(bench: Bench, body: bytes) -> None:
+    bench.clips(1)
+    bench.box.faults.add(Fault(status=200, body=body))
+    assert bench.run().must(0).summary.uploaded == 1
+    assert len(bench.box.log.posts()) == 1
+
+
+def test_a_page_to_log_in_is_no_success(bench: Bench) -> None:
+    bench.clips(30)
+    bench.box.faults.add(Fault(status=200, body=b"<html>Log in</html>", times=None))
+    ran = bench.run().must(5)
+    assert (ran.summary.uploaded, ran.summary.pending) == (0, 30)
+    assert "Log in" in ran.summary.stopped_because
+    assert "Check the address" in ran.summary.next_step
+    assert len(bench.box.log.posts()) < 15
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_single_strange_answer_costs_one_more_try(bench: Bench) -> None:
+    bench.clips(3)
+    bench.box.faults.add(Fault(status=200, body=b"<html>"))
+    bench.run().must(0)
+    bench.assert_accounted()

@@ -263,6 +263,24 @@ def test_nobody_there_at_the_start(bench: Bench) -> None:
     assert ran.all(UploadStarted) == []
 
 
+@pytest.mark.parametrize("on", ["cameras", "jobs"])
+def test_a_cloud_that_is_away_after_the_scan_is_waited_for(bench: Bench, on: Any) -> None:
+    bench.clips(2)
+    bench.box.faults.add(Fault(on=on, status=500, times=20))
+    ran = bench.run().must(0)
+    assert ran.seconds > 300
+    bench.assert_accounted()
+
+
+def test_a_cloud_that_is_away_after_the_scan_and_limited_patience(bench: Bench) -> None:
+    bench.clips(2)
+    bench.box.faults.add(Fault(on="cameras", status=500, times=None))
+    ran = bench.run(patience_s=100).must(5)
+    assert 40 < ran.seconds <= 100
+    assert "same command again" in ran.summary.next_step
+    assert ran.summary.pending == 2
+
+
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("on", ["cameras", "jobs", "content", "shard"])
 def test_credentials_refused(bench: Bench, on: Any, status: int) -> None:
@@ -665,6 +683,54 @@ def test_failed_files_do_not_keep_their_shard_open_and_join_it_later(bench: Benc
     (job,) = bench.box.jobs()
     assert [len(shard.hash_map or ()) for shard in job.shards] == [2, 2]
     bench.assert_accounted()
+
+
+def interrupted_after(bench: Bench, uploads: int) -> None:
+    """A run that stops when so many files were sent, one after the other."""
+    stop = StopRequest()
+
+    def count(event: object) -> None:
+        if isinstance(event, FileUploaded) and len(bench.box.contents()) >= uploads:
+            stop.ask(ExitCode.INTERRUPTED)
+
+    bench.run(on_event=count, stop=stop, workers=1).must(130)
+
+
+@pytest.mark.parametrize("more_to_send", [False, True])
+def test_a_shard_that_the_scan_makes_final_is_registered_in_the_same_run(bench: Bench, more_to_send: bool) -> None:
+    bench.clips(4)
+    interrupted_after(bench, 1)
+    for name, state in bench.states().items():
+        if state == "assigned":
+            (bench.folder / name).unlink()
+    if more_to_send:
+        bench.clips(2, cameras=("CAM_B",))
+    ran = bench.run()
+    assert ran.summary.accounted_for == ran.summary.found
+    assert ran.summary.shards_open == 0
+    assert len(ran.all(ShardRegistered)) >= 1
+    bench.assert_accounted()
+    bench.assert_rerun_is_silent()
+
+
+def test_shards_given_up_before_the_scan_are_not_tried_again_after_it(bench: Bench) -> None:
+    bench.clips(2)
+    bench.box.faults.add(Fault(on="shard", status=503, times=None))
+    bench.run().must(3)
+    before = len(bench.box.log)
+    ran = bench.run().must(3)
+    assert len(ran.all(ShardNotRegistered)) == 1
+    assert sum("/shards/" in call for call in bench.box.log.calls()[before:]) == 5
+
+
+def test_a_copy_whose_original_was_refused_is_still_to_be_sent(bench: Bench) -> None:
+    bench.tree({"CAM_A-1475973147.mp4": Video(), "b": {"CAM_A-1475973147.mp4": Video()}})
+    bench.box.faults.next_answers(415)
+    ran = bench.run().must(3)
+    assert ran.summary.failed == {Reason.REFUSED: 1}
+    assert (ran.summary.duplicate, ran.summary.pending) == (0, 1)
+    ran = bench.run().must(3)  # the one that was refused stays failed
+    assert (ran.summary.uploaded, ran.summary.pending) == (1, 0)
 
 
 # --- hooks that misbehave ---------------------------------------------------------------------------------------

@@ -55,6 +55,19 @@ def test_every_file_arrives_after_a_kill(step: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("ledger.db.lock*"))
 
 
+@pytest.mark.parametrize("step", ["upload recorded", "shard due"])
+def test_an_import_into_the_box_inside_the_program_carries_on_too(step: str, tmp_path: Path) -> None:
+    """Its port is another one in each run, and the job was made under the first."""
+    many_clips(tmp_path / "videos", 4)
+    command = ["--regex", PATTERN, "--storage", tmp_path / "ledger.db", tmp_path / "videos", "local"]
+    killed = run(step, str(COUNTS.get(step, 1) // 2 or 1), *command, program=KILLER, home=tmp_path)
+    assert killed.status == -signal.SIGKILL, killed
+    run(*command, home=tmp_path).must(0)
+    with EmbeddedBox(tmp_path / "ledger-box") as box:
+        assert len(box.contents()) == 4
+        _assert_every_shard_is_registered(box, tmp_path / "ledger.db")
+
+
 def _assert_every_shard_is_registered(box: EmbeddedBox, ledger: Path) -> None:
     db = sqlite3.connect(ledger)
     known = {row[0] for row in db.execute("SELECT job_id FROM job WHERE state = 'created'")}

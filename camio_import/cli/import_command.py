@@ -195,6 +195,7 @@ class _LocalBox:
 
     url: str
     port: int
+    folder: Path
 
 
 @contextmanager
@@ -202,8 +203,9 @@ def _local_box(storage: Path) -> Iterator[_LocalBox]:
     """A Box that keeps what it receives beside the ledger that records it."""
     from camio_import.box import EmbeddedBox
 
-    with EmbeddedBox(storage.with_name(storage.stem + "-box"), log_limit=100) as box:
-        yield _LocalBox(box.url, box.port)
+    folder = storage.with_name(storage.stem + "-box")
+    with EmbeddedBox(folder, log_limit=100) as box:
+        yield _LocalBox(box.url, box.port, folder)
 
 
 def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, address: BoxAddress) -> int:
@@ -212,7 +214,6 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
     from camio_import.cli.logs import start_logging, stop_logging
     from camio_import.cli.stopping import stop_on_signals
     from camio_import.cli.summary import describe
-    from camio_import.hooks import secrets_in
     from camio_import.hooks.loader import find_hook, ready_hook
     from camio_import.progress import Warned
     from camio_import.state import Ledger
@@ -232,15 +233,18 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
         reporter = _reporter(options)
         stack.callback(reporter.close)
         handlers = start_logging(
-            log_file=options.log_file, verbose=options.verbose, secrets=secrets_in(data, variables),
+            log_file=options.log_file, verbose=options.verbose, secrets=_log_secrets(data, variables),
             say=lambda message: reporter.handle(Warned(message)),
         )  # fmt: skip
         stack.callback(stop_logging, handlers)
         stack.enter_context(stop_on_signals(stop))
-        hook = None
+        hook = ledger = None
         if not options.dry_run:
             if address.is_local:
+                # The ledger first: what refuses it, or locks it, is to be said before a Box is made beside it.
+                ledger = stack.enter_context(Ledger(storage, destination=destination.label))
                 box = stack.enter_context(_local_box(storage))
+                reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
                 address = replace(address, port=box.port)
                 data = {**data, "api_url": box.url, "access_token": "local", "device_id": ""}
             hook = ready_hook(found, _context(options, data, variables, address, stop))
@@ -249,7 +253,8 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
             storage = _copy_of(storage, stack)
         else:
             storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        ledger = stack.enter_context(Ledger(storage, destination=destination.label))
+        if ledger is None:
+            ledger = stack.enter_context(Ledger(storage, destination=destination.label))
         _say_once(reader, options, reporter)
         importer = Importer(
             ledger, hook, walker, reader,
@@ -297,6 +302,14 @@ def _hook_data(options: argparse.Namespace) -> dict[str, Any]:
     if options.api_url:
         data["api_url"] = options.api_url
     return data
+
+
+def _log_secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str, ...]:
+    """What no log may hold. A Box's device id is one: the Box takes it for a password."""
+    from camio_import.hooks import secrets_in
+
+    device_ids = (str(data.get("device_id") or ""), variables.get("CAMIO_BOX_DEVICE_ID", ""))
+    return (*secrets_in(data, variables), *filter(None, device_ids))
 
 
 def _copy_of(storage: Path, stack: ExitStack) -> Path:

@@ -175,14 +175,11 @@ def cleaner_for(context: HookContext) -> Callable[[str], str]:
     return clean
 
 
-_SECRET_WORDS = ("token", "secret", "password", "api_key", "device_id")
+_SECRET_WORDS = ("token", "secret", "password", "api_key")
 
 
 def secrets_in(data: object, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The values in hook data, at any depth, and in the environment whose names say that they are secret.
-
-    A Box's device id is one: it is what the Box takes for a password.
-    """
+    """The values in hook data, at any depth, and in the environment whose names say that they are secret."""
 
     def within(value: object, name: str) -> Iterator[str]:
         if isinstance(value, str):
@@ -226,6 +223,8 @@ class CheckedHook:
         self.name = name
         self.thread_safe = bool(getattr(hook, "THREAD_SAFE", False))
         self.needs_all_hashes = bool(getattr(hook, "NEEDS_ALL_HASHES", False))
+        self.can_connect = callable(getattr(hook, "connect", None))
+        """Whether it finds out by itself if the service is there, before anything is asked of it."""
         self.has_jobs = callable(getattr(hook, "create_job", None))
         # Without a function for it, a shard is finished when its clips are: it must not stay open for ever.
         self.registers_shards = self.has_jobs
@@ -235,7 +234,7 @@ class CheckedHook:
     def connect(self) -> None:
         """Find the service. Only the first call does anything."""
         if not self._is_connected:
-            if callable(getattr(self._hook, "connect", None)):
+            if self.can_connect:
                 self._call("connect")
             self._is_connected = True
 

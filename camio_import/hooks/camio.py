@@ -40,6 +40,8 @@ from camio_import.transport import (
 
 PRODUCTION_URL = "https://www.camio.com"
 TESTING_URL = "https://test.camio.com"
+STRANGE_ANSWERS_IN_A_ROW = 5
+"""So many successes that are none, and it is not the Box that answers at its address any more."""
 CAMERA_PATIENCE_S = 120.0
 """How long a registered camera may take to appear; observed: about 15 s."""
 
@@ -75,6 +77,7 @@ class CamioHook:
             use_proxy=not is_loopback(api_url),
         )
         self._box: HttpClient | None = None
+        self._strange_answers = 0
         self._device_id = _text(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
 
     # --- finding the Box --------------------------------------------------------------------
@@ -279,7 +282,7 @@ class CamioHook:
     def register_shard(self, *, report: ShardReport) -> None:
         hash_map = {clip.sha1 or "": _entry(clip) for clip in report.delivered}
         answer = self._cloud.call(
-            "PUT", report.shard.upload_url,
+            "PUT", self._present_url(report.shard.upload_url),
             json_body={
                 "job_id": report.job_id,
                 "shard_id": report.shard.shard_id,
@@ -288,6 +291,13 @@ class CamioHook:
             },
         )  # fmt: skip
         self._raise_for_cloud(answer, f"PUT of shard {report.shard.shard_id}")
+
+    def _present_url(self, upload_url: str) -> str:
+        """The URL, or for a server on this computer its path alone: the embedded Box may listen on
+        another port than it did when it made the job."""
+        if is_loopback(upload_url) and is_loopback(self._cloud.base_url):
+            return urlsplit(upload_url).path
+        return upload_url
 
     # --- clips --------------------------------------------------------------------------------
 
@@ -298,6 +308,7 @@ class CamioHook:
 
         Raises:
             RetryLater, Refused, CredentialsRefused, Unreachable: by the Box's answer.
+            BadAnswer: one file after the other is answered as no Box does.
             FileChanged, FileVanished, FileUnreadable: by the file, which is read from its start.
             Cancelled.
         """
@@ -332,6 +343,23 @@ class CamioHook:
                 next_step="Leave device_id out of the settings to let the Box name itself, or correct it.",
             )
         raise_for_status(answer, self._box.who, what="the file")
+        self._raise_for_strange(answer)
+
+    def _raise_for_strange(self, answer: Answer) -> None:
+        """A web page comes from something else than a Box: a router's page to log in, say."""
+        assert self._box is not None
+        if not _is_web_page(answer):
+            self._strange_answers = 0
+            return
+        self._strange_answers += 1
+        message = f"{self._box.who} answered the file with a web page: “{answer.first_words}”."
+        next_step = (
+            "Something other than the Box may be answering at its address now. Check the address,"
+            " and run the same command again."
+        )
+        if self._strange_answers >= STRANGE_ANSWERS_IN_A_ROW:
+            raise BadAnswer(message, next_step=next_step)
+        raise RetryLater(message, next_step=next_step)
 
     def close(self) -> None:
         self._cloud.close()
@@ -358,6 +386,11 @@ class CamioHook:
 def local_camera_id(camera_name: str) -> str:
     """The id under which the Box and the cloud exchange a camera: SHA-1 of its name's UTF-8 bytes."""
     return hashlib.sha1(camera_name.encode("utf-8"), usedforsecurity=False).hexdigest()
+
+
+def _is_web_page(answer: Answer) -> bool:
+    is_html = "html" in answer.headers.get("Content-Type", "").lower()
+    return is_html or answer.content.lstrip()[:1] == b"<"
 
 
 def _entry(clip: RecordedClip) -> dict[str, Any]:
