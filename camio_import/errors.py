@@ -137,7 +137,8 @@ class RetryLater(HookError):
 
 
 class Unreachable(HookError):
-    """Nobody answers (name not found, refused, reset, silent). Costs waiting, never a clip's attempts.
+    """Nobody answers (name not found, refused, reset, silent). Costs waiting, and
+    a clip's attempts only when the connection had been made: then the clip itself may be the cause.
 
     `may_have_arrived`: the connection was made, so that the request may have been carried out.
     """

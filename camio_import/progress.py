@@ -1,6 +1,7 @@
 """What happens in a run, as events, and who draws them. The engine emits, reporters draw.
 
-All events are emitted by one thread, so that reporters need no locks.
+The engine emits from one thread. A warning that a hook logs may come from another: whoever passes
+those on does so one at a time (see `cli/reporters.py`), so that reporters need no locks.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from camio_import.cli.options import (
     Parser,
-    add_output_options,
     add_reading_options,
     extensions_from,
     folder_from,
@@ -56,10 +55,8 @@ def parser() -> Parser:
         prog="camio-import check", usage="camio-import check [options] DIR", description=DESCRIPTION, epilog=EXAMPLES
     )
     parser.add_argument("folder", metavar="DIR", nargs="?", help="the folder with the videos")
-    add_reading_options(parser)
+    add_reading_options(parser, default_regex=None)
     parser.add_argument("--all", action="store_true", help=f"name every file, not only {LISTED} under each heading")
-    add_output_options(parser)
-    parser.set_defaults(regex=None)
     return parser
 
 
@@ -141,7 +138,7 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
 
     reader = reader_from(options, folder)
     walker = Walker(str(folder), extensions_from(options))
-    show_bars = is_terminal(sys.stderr) and not options.quiet
+    show_bars = is_terminal(sys.stderr)
     reporter: Reporter = _WithoutMessages(BarReporter(sys.stderr)) if show_bars else NullReporter()
     stop = StopRequest()
     with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop):

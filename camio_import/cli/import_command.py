@@ -230,11 +230,11 @@ def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, addres
     storage = ledger_path(options.storage, destination)
     stop = StopRequest()
     with ExitStack() as stack:
-        reporter = _reporter(options)
+        screen, reporter = _reporters(options)
         stack.callback(reporter.close)
         handlers = start_logging(
             log_file=options.log_file, verbose=options.verbose, secrets=_log_secrets(data, variables),
-            say=lambda message: reporter.handle(Warned(message)),
+            say=lambda message: screen.handle(Warned(message)),  # it is in the log already
         )  # fmt: skip
         stack.callback(stop_logging, handlers)
         stack.enter_context(stop_on_signals(stop))
@@ -321,7 +321,8 @@ def _copy_of(storage: Path, stack: ExitStack) -> Path:
     return copy
 
 
-def _reporter(options: argparse.Namespace) -> Reporter:
+def _reporters(options: argparse.Namespace) -> tuple[Reporter, Reporter]:
+    """Who draws the run, and who is told of it: the same, and the log if there is one."""
     from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several
     from camio_import.progress import NullReporter
 
@@ -335,9 +336,10 @@ def _reporter(options: argparse.Namespace) -> Reporter:
         drawn = BarReporter(sys.stderr)
     else:
         drawn = PlainReporter(sys.stderr)
+    shown = Several(drawn)
     if options.log_file is None:
-        return Several(drawn)
-    return Several(drawn, LogReporter(logging.getLogger("camio_import")))
+        return shown, shown
+    return shown, Several(shown, LogReporter(logging.getLogger("camio_import")))
 
 
 def _say_once(reader: ClipReader, options: argparse.Namespace, reporter: Reporter) -> None:

@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
         return out
 
 
-def add_reading_options(parser: argparse._ActionsContainer) -> None:
+def add_reading_options(parser: argparse._ActionsContainer, *, default_regex: str | None = DEFAULT_PATTERN) -> None:
     """Those that say how camera and start time are read; the same for `check` and the import."""
     parser.add_argument(
         "-r", "--regex", metavar="PATTERN",
@@ -79,8 +79,9 @@ def add_reading_options(parser: argparse._ActionsContainer) -> None:
         " (?P<camera>…) and, if the name has the time, (?P<epoch>…) or (?P<timestamp>…) or (?P<year>…)"
         " (?P<month>…) (?P<day>…) (?P<hour>…) (?P<minute>…) (?P<second>…); (?P<lat>…) and (?P<lng>…) may"
         " give the position. It is compared with the whole path from its start, with / between folders, so"
-        " it usually begins with .*/  (default: %(default)s)",
-        default=DEFAULT_PATTERN,
+        " it usually begins with .*/  "
+        + ("(default: %(default)s)" if default_regex else "(default: patterns are proposed)"),
+        default=default_regex,
     )  # fmt: skip
     parser.add_argument(
         "--timezone", metavar="ZONE", default=None,
@@ -115,7 +116,12 @@ def add_reading_options(parser: argparse._ActionsContainer) -> None:
 
 def add_output_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is done in detail, for finding a fault")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing but errors")
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="show nothing, but why a run ended early; the exit status tells the rest",
+    )
 
 
 def folder_from(typed: str | None, *, what: str = "with the videos") -> Path:

@@ -327,8 +327,6 @@ class LogReporter:
                 self._logger.info("registered part %s of job %s: %s", shard_id, job_id, count(files, "file"))
             case RunFinished(summary=summary):
                 self._logger.info("ended with status %d: %s", summary.exit_code, json.dumps(asdict(summary)))
-            case Warned():
-                pass  # is in the log already when it came from there
             case _:
                 if (message := self._messages.of(event)) is not None:
                     self._logger.info("%s", message.strip())
