@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from camio_import.errors import FileProblem, FileUnreadable, FileVanished
 from camio_import.model import Reason
@@ -14,18 +16,23 @@ READ_ERRORS_IN_A_ROW = 5
 
 @dataclass(slots=True)
 class DriveWatch:
-    """Looks at the folder of the import whenever a file of it cannot be read.
+    """Looks at the imported folder, one of `roots`, whenever a file of it cannot be read.
 
-    An unplugged drive leaves no folder, or an empty one, or errors for every file: then the run
-    ends, instead of giving up ten thousand files one by one.
+    An unplugged drive leaves no folder, or an empty one, or errors for every file: then that folder
+    is at an end, instead of ten thousand files being given up one by one.
     """
 
-    root: str
-    read_errors_in_a_row: int = 0
+    roots: Sequence[str]
+    _read_errors_in_a_row: Counter[str] = field(default_factory=Counter)
 
-    def on_read(self) -> None:
+    def root_of(self, path: str) -> str:
+        """The folder that the file belongs to: of several, the innermost."""
+        return max((root for root in self.roots if path.startswith(os.path.join(root, ""))), key=len, default="")  # noqa: PTH118
+
+    def on_read(self, path: str) -> None:
         """A file was read whole."""
-        self.read_errors_in_a_row = 0
+        if self._read_errors_in_a_row:
+            self._read_errors_in_a_row.pop(self.root_of(path), None)
 
     def reason(self, error: FileVanished | FileUnreadable) -> Reason:
         """Why the file is skipped."""
@@ -34,26 +41,29 @@ class DriveWatch:
         cause = error.__cause__
         return why_unreadable(cause)[0] if isinstance(cause, OSError) else Reason.READ_ERROR
 
-    def problem(self, error: FileVanished | FileUnreadable) -> FileProblem | None:
-        """What ends the run, when it is the drive and not this file alone."""
-        if not self._is_there():
+    def problem(self, error: FileVanished | FileUnreadable, path: str) -> FileProblem | None:
+        """What ends the import of the folder, when it is the drive and not this file alone."""
+        root = self.root_of(path)
+        if not is_anything_in(root):
             return FileProblem(
-                f"The folder {self.root} is not there any more, or it is empty now.",
+                f"The folder {root} is not there any more, or it is empty now.",
                 next_step="Was the drive unplugged, or the network share lost?"
                 " Connect it and run the same command again.",
             )
         if self.reason(error) is Reason.READ_ERROR:
-            self.read_errors_in_a_row += 1
-        if self.read_errors_in_a_row >= READ_ERRORS_IN_A_ROW:
+            self._read_errors_in_a_row[root] += 1
+        if self._read_errors_in_a_row[root] >= READ_ERRORS_IN_A_ROW:
             return FileProblem(
-                f"{READ_ERRORS_IN_A_ROW} files in a row could not be read from {self.root}. The last one: {error}",
+                f"{READ_ERRORS_IN_A_ROW} files in a row could not be read from {root}. The last one: {error}",
                 next_step="The drive or its cable may be failing. Check it and run the same command again.",
             )
         return None
 
-    def _is_there(self) -> bool:
-        try:
-            with os.scandir(self.root) as entries:
-                return next(entries, None) is not None
-        except OSError:
-            return False
+
+def is_anything_in(folder: str) -> bool:
+    """Whether the folder is there, can be read, and is not empty."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False

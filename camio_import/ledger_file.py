@@ -23,7 +23,7 @@ from camio_import.lock import ProcessLock
 APPLICATION_ID = 0x43414D49
 """Marks an SQLite file as a ledger of this program ("CAMI")."""
 
-MIGRATIONS = ("state.sql",)
+MIGRATIONS = ("state.sql", "state-2.sql")
 """The scripts that lead from nothing to the present version, in order. Never edit a released one."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -338,6 +338,11 @@ def moment(milliseconds: int) -> datetime:
 def milliseconds(of: datetime) -> int:
     """The reverse of `moment`."""
     return round((of - _EPOCH) / timedelta(milliseconds=1))
+
+
+def path_of(folder: bytes, name: bytes) -> str:
+    """A file's path; a folder that could not be read has its own path and no name."""
+    return os.fsdecode(os.path.join(folder, name) if name else folder)  # noqa: PTH118
 
 
 def printable_path(path: str) -> str:

@@ -14,16 +14,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from camio_import.errors import LedgerUnusable
+from camio_import.known_files import KnownFiles
 from camio_import.ledger_file import (
     ALWAYS_CHECKED_BYTES,
     PAGE_ROWS,
     connect,
     lock_path,
     moment,
+    path_of,
     refuse_damaged,
     refuse_newer_version,
     refuse_what_is_no_ledger,
@@ -31,6 +34,7 @@ from camio_import.ledger_file import (
 )
 from camio_import.lock import holder
 from camio_import.model import Reason, TimeSource
+from camio_import.watch_notes import WATCH_NOTES_SINCE, WatchNotes
 
 PENDING = ("found", "assigned", "uploading")
 """The states of files that are still to be sent."""
@@ -200,7 +204,8 @@ class LedgerReport:
             return db
 
     def _check(self, db: sqlite3.Connection) -> None:
-        if refuse_newer_version(db, self.path) == 0:
+        self._version = refuse_newer_version(db, self.path)
+        if self._version == 0:
             raise LedgerUnusable(
                 f"The ledger {self.path} is empty.",
                 next_step="It is filled by the first import. To look at another one, give --storage FILE.",
@@ -236,6 +241,18 @@ class LedgerReport:
     def is_running(self) -> int | None:
         """The process id of the import that holds the ledger at this moment."""
         return holder(lock_path(self.path))
+
+    @cached_property
+    def known(self) -> KnownFiles:
+        """What it holds about the paths of folders."""
+        return KnownFiles(self._rows)
+
+    @cached_property
+    def watch_notes(self) -> WatchNotes:
+        """What the watch that is running, or that ran last, has noted."""
+        if self._version < WATCH_NOTES_SINCE:
+            return WatchNotes(lambda sql, parameters: [])
+        return WatchNotes(self._rows)
 
     # --- counts -----------------------------------------------------------------------------
 
@@ -286,7 +303,7 @@ class LedgerReport:
         )[0]
         return ReasonCount(
             row["state"], Reason(row["reason"]), row["files"],
-            _path(example["path"], example["name"]), example["detail"] or "",
+            path_of(example["path"], example["name"]), example["detail"] or "",
         )  # fmt: skip
 
     # --- lists ------------------------------------------------------------------------------
@@ -383,7 +400,7 @@ class LedgerReport:
             (row["id"],),
         )
         events.sort(key=lambda event: event[0])
-        paths = [_path(copy["path"], copy["name"]) for copy in copies]
+        paths = [path_of(copy["path"], copy["name"]) for copy in copies]
         return FileStory(file, bool(row["is_current"]), events, paths)
 
     def find(self, path_or_name: str) -> list[str]:
@@ -403,7 +420,7 @@ class LedgerReport:
                 (*what, ends_in, len(ends_in), ends_in, MOST_FOUND),
             )
             if rows:
-                return [_path(row["path"], row["name"]) for row in rows]
+                return [path_of(row["path"], row["name"]) for row in rows]
         return []
 
     # --- parts ------------------------------------------------------------------------------
@@ -465,8 +482,8 @@ def _file_row(row: sqlite3.Row) -> FileRow:
     is_uploaded = row["state"] == "uploaded"
     original = row["original_folder_path"]
     return FileRow(
-        path=_path(row["folder_path"], row["name"]),
-        typed_path=_path(row["typed_path"], row["name"]),
+        path=path_of(row["folder_path"], row["name"]),
+        typed_path=path_of(row["typed_path"], row["name"]),
         is_folder=row["name"] == b"",
         size_bytes=row["size_bytes"],
         mtime_ns=row["mtime_ns"],
@@ -482,7 +499,7 @@ def _file_row(row: sqlite3.Row) -> FileRow:
         video_codec=row["video_codec"],
         warnings=tuple(json.loads(row["warnings"])) if row["warnings"] else (),
         sha1=row["sha1"].hex() if row["sha1"] else None,
-        duplicate_of_path=None if original is None else _path(original, row["original_name"]),
+        duplicate_of_path=None if original is None else path_of(original, row["original_name"]),
         job_id=row["service_job_id"],
         shard_id=row["shard_id"],
         attempts=row["attempts"],
@@ -507,11 +524,6 @@ def _camera_counts(name: str, rows: list[sqlite3.Row]) -> CameraCounts:
 
 def _job_row(row: sqlite3.Row) -> JobRow:
     return JobRow(row["job_id"], row["state"], row["item_count"], moment(row["created_at"]))
-
-
-def _path(folder: bytes, name: bytes) -> str:
-    """A folder that could not be read has its own path and no name."""
-    return os.fsdecode(os.path.join(folder, name) if name else folder)  # noqa: PTH118
 
 
 def _moment_or_none(milliseconds: int | None) -> datetime | None:

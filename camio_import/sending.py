@@ -18,6 +18,7 @@ import queue
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from camio_import.drive import DriveWatch
 from camio_import.errors import (
@@ -81,6 +82,35 @@ class Patience:
         return self.limit_s is not None and waited_s >= self.limit_s
 
 
+class Feed(Protocol):
+    """Where further files come from while others are sent: a watch. Part of the engine's one thread."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may come."""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a call is in flight whose answer must not be lost."""
+
+    @property
+    def next_due_at(self) -> float | None:
+        """When its next turn is due by time alone."""
+
+    def settle(self, task: Task) -> None:
+        """A task of its own is finished. Inside the turn's transaction."""
+
+    def turn(self, now: float) -> None:
+        """Once in each turn, inside its transaction."""
+
+    def start(self, now: float) -> None:
+        """Once in each turn, when that is committed: begin what was recorded."""
+
+    def take_back(self, clip: RecordedClip, why: str) -> None:
+        """The file cannot be sent as it is now (it has changed, or its drive has gone). It stays to be
+        sent, and is to be given again when it can be."""
+
+
 @dataclass(slots=True)
 class _Troubles:
     """What went wrong with single files in this run."""
@@ -90,6 +120,12 @@ class _Troubles:
     rechecked: set[int] = field(default_factory=set)
     broken_in_a_row: int = 0
     refused_at_first: int = 0
+
+    def forget(self, file_id: int) -> None:
+        """The file has its outcome, or is put off."""
+        self.attempts.pop(file_id, None)
+        self.changes.pop(file_id, None)
+        self.rechecked.discard(file_id)
 
 
 class Sending:
@@ -127,6 +163,10 @@ class Sending:
         self._shards_given_up: set[ShardKey] = set()
         self._upcoming: Iterator[RecordedClip] = iter(())
         self._has_upcoming = False
+        self._feed: Feed | None = None
+        self._queued: deque[int] = deque()
+        self._in_hand: set[int] = set()
+        self._is_finishing = False
         self._hashing: dict[int, HashTask] = {}
         self._ready: deque[RecordedClip] = deque()
         self._later: list[tuple[float, int, RecordedClip]] = []
@@ -162,8 +202,52 @@ class Sending:
         self._has_upcoming = True
         self._shards.take_stock()
         self._run()
+        self._dismiss()
+
+    def serve(self, cameras: Mapping[str, Camera], feed: Feed) -> None:
+        """Send what the feed gives to `add`, until it is closed and nothing is in flight.
+
+        `cameras` may grow meanwhile: a file is given only when its camera is in it. Files without a
+        job are sent all the same; theirs is asked for later. Raises as `send_all`.
+        """
+        self._cameras = cameras
+        self._feed = feed
+        self._shards.take_stock()
+        self._run()
+        self._dismiss()
+
+    def add(self, file_id: int) -> None:
+        """The file is to be sent. One that is in hand already is not taken twice."""
+        if file_id not in self._in_hand and not self._is_finishing:
+            self._in_hand.add(file_id)
+            self._queued.append(file_id)
+
+    def finish(self) -> None:
+        """Begin nothing more. What is in flight goes on to its end; the rest stays to be sent."""
+        self._is_finishing = True
+        self._queued.clear()
+        self._ready.clear()
+        self._later.clear()
+
+    @property
+    def accepts(self) -> queue.SimpleQueue[Task]:
+        """Where a feed puts its finished tasks, which come back to its `settle`."""
+        return self._done
+
+    @property
+    def backlog(self) -> int:
+        """How many files given to `add` do not have their outcome yet."""
+        return len(self._in_hand)
+
+    @property
+    def blocked_since(self) -> float | None:
+        """Since when the service has not taken anything; None while it does."""
+        return self._breaker.opened_at
+
+    def _dismiss(self) -> None:
         self._hashers.dismiss()
         self._senders.dismiss()
+        self._shards.dismiss()
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -185,11 +269,15 @@ class Sending:
         with self._ledger.transaction():
             for task in finished:
                 self._settle(task)
+            if self._feed is not None:
+                self._feed.turn(self._clock.now())
             starting = [] if self._ended_by else list(self._uploads_to_start())
         if self._ended_by:
             raise self._ended_by
         for task in starting:
             self._start(task)
+        if self._feed is not None:
+            self._feed.start(self._clock.now())
         self._top_up_hashing()
 
     def _end(self, error: BaseException) -> None:
@@ -197,13 +285,21 @@ class Sending:
         self._ended_by = self._ended_by or error
 
     def _is_busy(self) -> bool:
-        return self._has_files() or self._shards.is_busy
+        if self._is_finishing:
+            return bool(self._posting or self._shards.is_running or self._is_feed_asking())
+        return self._is_fed() or self._has_files() or self._shards.is_busy
+
+    def _is_fed(self) -> bool:
+        return self._feed is not None and self._feed.is_open
+
+    def _is_feed_asking(self) -> bool:
+        return self._feed is not None and self._feed.is_asking
 
     def _has_files(self) -> bool:
-        return bool(self._hashing or self._posting or self._ready or self._later or self._has_upcoming)
+        return bool(self._hashing or self._posting or self._ready or self._later or self._has_upcoming or self._queued)
 
     def _is_any_running(self) -> bool:
-        return bool(self._hashing or self._posting or self._shards.is_running)
+        return self._is_fed() or bool(self._hashing or self._posting or self._shards.is_running)
 
     def _wait(self, seconds: float) -> list[Task]:
         return self._clock.wait_for(self._done, seconds, is_any_running=self._is_any_running())
@@ -212,6 +308,8 @@ class Sending:
         """Until the next thing that is due by time alone."""
         now = self._clock.now()
         moments = [self._breaker.open_until, self._shards.next_due_at]
+        if self._feed is not None:
+            moments.append(self._feed.next_due_at)
         if self._later:
             moments.append(self._later[0][0])
         return min([TICK_S, *(at - now for at in moments if at is not None and at > now)])
@@ -221,16 +319,33 @@ class Sending:
     def _top_up_hashing(self) -> None:
         """Keep a few files hashed ahead of the senders: enough to hide the hashing, few enough to
         be still in the page cache when they are sent."""
-        while self._has_upcoming and len(self._hashing) + len(self._ready) <= self._concurrency.limit:
-            clip = next(self._upcoming, None)
+        while len(self._hashing) + len(self._ready) <= self._concurrency.limit:
+            clip = self._next_clip()
             if clip is None:
-                self._has_upcoming = False
-            elif self._hook.has_jobs and clip.job_id is None:
+                return
+            if self._hook.has_jobs and clip.job_id is None and self._feed is None:
                 pass  # it turned up after the job was made, and gets its job in the next run
             elif clip.sha1 is not None:
                 self._ready.append(clip)
             else:
                 self._hash(clip)
+
+    def _next_clip(self) -> RecordedClip | None:
+        if self._has_upcoming:
+            clip = next(self._upcoming, None)
+            self._has_upcoming = clip is not None
+            return clip
+        while self._queued:
+            file_id = self._queued.popleft()
+            clip = self._ledger.clip_to_send(file_id)
+            if clip is not None:
+                return clip
+            self._let_go(file_id)  # meanwhile it was removed, or found to be a copy
+        return None
+
+    def _let_go(self, file_id: int) -> None:
+        self._in_hand.discard(file_id)
+        self._troubles.forget(file_id)
 
     def _hash(self, clip: RecordedClip) -> None:
         task = HashTask(clip, self._is_abandoned)
@@ -252,8 +367,9 @@ class Sending:
         if task.hashed is None:
             self._settle_file_problem(clip, task.error)
             return
-        self._drive.on_read()
+        self._drive.on_read(clip.clip.file.path)
         if self._ledger.set_hash(clip.file_id, task.hashed.sha1, task.hashed.sample) is not None:
+            self._let_go(clip.file_id)
             self._reporter.handle(FileDuplicate(clip.clip.file.path, clip.clip.file.size_bytes))
             self._shards.on_outcome(clip.file_id)
         else:
@@ -267,7 +383,7 @@ class Sending:
             yield shard
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[2])
-        for _ in range(min(self._room(now), len(self._ready))):
+        for _ in range(0 if self._is_finishing else min(self._room(now), len(self._ready))):
             clip = self._ready.popleft()
             self._ledger.begin_upload(clip.file_id)
             yield PostTask(clip, self._cameras[clip.clip.camera_name], self._hook, self._is_abandoned, now)
@@ -299,9 +415,12 @@ class Sending:
             self._settle_post(task)
         elif isinstance(task, ShardTask):
             self._settle_shard(task)
+        elif self._feed is not None:
+            self._feed.settle(task)
 
     def _settle_shard(self, task: ShardTask) -> None:
-        ended_by = self._shards.settle(task, self._clock.now(), files_go_on=self._has_files())
+        goes_on = self._has_files() or self._is_fed()
+        ended_by = self._shards.settle(task, self._clock.now(), files_go_on=goes_on)
         if ended_by is not None:
             self._end(ended_by)
 
@@ -325,11 +444,12 @@ class Sending:
 
     def _accept(self, task: PostTask) -> None:
         clip, file = task.clip, task.clip.clip.file
-        self._ledger.finish_upload(clip.file_id)
+        self._ledger.finish_upload(clip.file_id, job_follows=self._hook.has_jobs and clip.job_id is None)
+        self._let_go(clip.file_id)
         self.accepted += 1
         self.accepted_bytes += file.size_bytes
         self._troubles.broken_in_a_row = 0
-        self._drive.on_read()
+        self._drive.on_read(file.path)
         self._service_answers(task)
         self._concurrency.on_accepted()
         self._reporter.handle(
@@ -373,6 +493,7 @@ class Sending:
     def _put_off(self, clip: RecordedClip, why: str) -> None:
         """To the next run."""
         self._ledger.postpone(clip.file_id, why)
+        self._let_go(clip.file_id)
         self._reporter.handle(FilePostponed(clip.clip.file.path, why, clip.clip.file.size_bytes, again=False))
 
     def _say_waiting(self, error: HookError, now: float) -> None:
@@ -412,7 +533,9 @@ class Sending:
             )
 
     def _settle_file_problem(self, clip: RecordedClip, error: BaseException | None) -> None:
-        if isinstance(error, FileChanged):
+        if isinstance(error, FileChanged) and self._feed is not None:
+            self._give_back(clip, "it is being written again")
+        elif isinstance(error, FileChanged):
             self._troubles.changes[clip.file_id] += 1
             if self._troubles.changes[clip.file_id] < CHANGES_PER_RUN:
                 self._take_anew(clip)
@@ -426,12 +549,20 @@ class Sending:
                 self._end(error or RuntimeError("a task ended without a result"))
 
     def _skip_unless_drive_is_gone(self, clip: RecordedClip, error: FileVanished | FileUnreadable) -> None:
-        problem = self._drive.problem(error)
-        if problem is not None:
+        problem = self._drive.problem(error, clip.clip.file.path)
+        if problem is None:
+            self._skip(clip, self._drive.reason(error), str(error))
+        elif self._feed is not None:
+            self._give_back(clip, str(problem))
+        else:
             self._ledger.postpone(clip.file_id, str(problem))
             self._end(problem)
-            return
-        self._skip(clip, self._drive.reason(error), str(error))
+
+    def _give_back(self, clip: RecordedClip, why: str) -> None:
+        assert self._feed is not None
+        self._ledger.postpone(clip.file_id, why)
+        self._let_go(clip.file_id)
+        self._feed.take_back(clip, why)
 
     def _take_anew(self, clip: RecordedClip) -> None:
         """The file is hashed again and sent as it is now."""
@@ -452,11 +583,13 @@ class Sending:
 
     def _skip(self, clip: RecordedClip, reason: Reason, detail: str) -> None:
         self._ledger.skip(clip.file_id, reason, detail)
+        self._let_go(clip.file_id)
         self._reporter.handle(FileSkipped(clip.clip.file.path, reason, detail))
         self._shards.on_outcome(clip.file_id)
 
     def _fail(self, clip: RecordedClip, reason: Reason, detail: str) -> None:
         self._ledger.fail(clip.file_id, reason, detail)
+        self._let_go(clip.file_id)
         file = clip.clip.file
         self._reporter.handle(FileFailed(file.path, reason, detail, file.size_bytes))
         self._shards.on_outcome(clip.file_id)
@@ -467,7 +600,7 @@ class Sending:
         """Abandon what is in flight, but record what is still answered within a few seconds."""
         self._abandon = True
         deadline = self._clock.now() + WIND_DOWN_S
-        while (self._posting or self._shards.is_running) and self._clock.now() < deadline:
+        while (self._posting or self._shards.is_running or self._is_feed_asking()) and self._clock.now() < deadline:
             finished = self._wait(TICK_S)
             with self._ledger.transaction():
                 for task in finished:

@@ -23,9 +23,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from camio_import.ledger_file import PAGE_ROWS, LedgerFile, encodable, milliseconds, moment, printable_path
+from camio_import.known_files import KnownFiles
+from camio_import.ledger_file import LedgerFile, encodable, milliseconds, moment, path_of, printable_path
 from camio_import.model import (
     Clip,
     FoundFile,
@@ -37,34 +39,9 @@ from camio_import.model import (
     ShardReport,
     TimeSource,
 )
+from camio_import.watch_notes import WatchNotes
 
-__all__ = ["JobOutline", "KnownFile", "Ledger", "MoveCandidate", "ShardKey", "moment"]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """What the ledger holds about a path, for the comparison with the disk."""
-
-    file_id: int
-    name: bytes
-    size_bytes: int
-    mtime_ns: int
-    state: str
-    reason: Reason | None
-    reading: str
-    camera_name: str | None
-    waits_for_original: bool
-    """A duplicate whose original has not been delivered, and perhaps never will be."""
-
-
-@dataclass(frozen=True, slots=True)
-class MoveCandidate:
-    """A file that may have moved. `sample` is None when it was never read whole."""
-
-    file_id: int
-    path: str
-    camera_name: str | None
-    sample: bytes | None
+__all__ = ["JobOutline", "Ledger", "ShardKey", "moment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,33 +64,6 @@ class ShardKey:
 
 # --- rows to records ------------------------------------------------------------------------
 
-_KNOWN_COLUMNS = """
-SELECT file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
-       camera.name AS camera_name,
-       file.state = 'duplicate' AND NOT EXISTS (
-           SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'
-       ) AS waits_for_original
-FROM file LEFT JOIN camera ON camera.id = file.camera
-"""
-_KNOWN_FILES = f"{_KNOWN_COLUMNS} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
-_KNOWN_AT = f"{_KNOWN_COLUMNS} WHERE folder = ? AND is_current AND file.name = ?"
-_KNOWN_FILE = f"{_KNOWN_COLUMNS} WHERE file.id = ?"
-
-
-def _known_file(row: sqlite3.Row) -> KnownFile:
-    return KnownFile(
-        file_id=row["id"],
-        name=row["name"],
-        size_bytes=row["size_bytes"],
-        mtime_ns=row["mtime_ns"],
-        state=row["state"],
-        reason=Reason(row["reason"]) if row["reason"] else None,
-        reading=row["reading"],
-        camera_name=row["camera_name"],
-        waits_for_original=bool(row["waits_for_original"]),
-    )
-
-
 _CLIP_COLUMNS = """
 SELECT file.*, folder.path AS folder_path, folder.typed_path, camera.name AS camera_name,
        job.job_id AS service_job_id, shard.shard_id
@@ -129,8 +79,8 @@ _IN_ORDER = "ORDER BY todo.file LIMIT ?"
 
 
 def _recorded_clip(row: sqlite3.Row) -> RecordedClip:
-    path = _path(row["folder_path"], row["name"])
-    typed = _path(row["typed_path"], row["name"]).replace(os.sep, "/")
+    path = path_of(row["folder_path"], row["name"])
+    typed = path_of(row["typed_path"], row["name"]).replace(os.sep, "/")
     clip = Clip(
         file=FoundFile(path, typed, row["size_bytes"], row["mtime_ns"]),
         camera_name=row["camera_name"],
@@ -154,12 +104,26 @@ def _recorded_clip(row: sqlite3.Row) -> RecordedClip:
     )
 
 
-def _path(folder: bytes, name: bytes) -> str:
-    return os.fsdecode(os.path.join(folder, name) if name else folder)  # noqa: PTH118
-
-
 def _found(only_hashed: bool) -> str:
     return "file.state = 'found'" + (" AND file.sha1 IS NOT NULL" if only_hashed else "")
+
+
+def _counts(rows: list[sqlite3.Row]) -> Counter[tuple[str, Reason | None]]:
+    return Counter({(row["state"], Reason(row["reason"]) if row["reason"] else None): row["files"] for row in rows})
+
+
+def _places(job: int, plan: JobPlan, files: Iterator[sqlite3.Row]) -> Iterator[tuple[int, int, int]]:
+    """(job, number of the shard, file id) for the files, which have `id` and `sha1`."""
+    if plan.assignments is None:
+        numbers = (number for number, shard in enumerate(plan.shards) for _ in range(shard.item_count))
+        for number, row in zip(numbers, files, strict=True):
+            yield job, number, row["id"]
+        return
+    number_of = {shard.shard_id: n for n, shard in enumerate(plan.shards)}
+    for row in files:
+        shard_id = plan.assignments.get(row["sha1"].hex()) if row["sha1"] else None
+        if shard_id is not None:
+            yield job, number_of[shard_id], row["id"]
 
 
 def _new_id(cursor: sqlite3.Cursor) -> int:
@@ -170,9 +134,19 @@ def _new_id(cursor: sqlite3.Cursor) -> int:
 class Ledger(LedgerFile):
     """The ledger, opened for one import at a time. Raises as `LedgerFile` does."""
 
+    @cached_property
+    def known(self) -> KnownFiles:
+        """What it holds about the paths of folders."""
+        return KnownFiles(self._rows)
+
+    @cached_property
+    def watch_notes(self) -> WatchNotes:
+        """What a watch notes."""
+        return WatchNotes(self._rows, self._change)
+
     # --- runs -----------------------------------------------------------------------------
 
-    def start_run(self, folder: str, version: str) -> int:
+    def start_run(self, folder: str, version: str, *, is_watch: bool = False) -> int:
         """Note that an import starts, and take back what a killed one left half done."""
         with self.transaction():
             self._db.execute(
@@ -185,10 +159,11 @@ class Ledger(LedgerFile):
                 " WHERE state = 'uploading'"
             )
             self._db.execute("UPDATE job SET state = 'orphaned' WHERE state = 'creating'")
+            self._db.execute("UPDATE awaiting_job SET job = NULL")
             self._db.execute("DELETE FROM todo")
             cursor = self._db.execute(
-                "INSERT INTO run (folder, pid, version, started_at) VALUES (?, ?, ?, ?)",
-                (os.fsencode(folder), os.getpid(), version, self._now_ms()),
+                "INSERT INTO run (folder, pid, version, started_at, is_watch) VALUES (?, ?, ?, ?, ?)",
+                (os.fsencode(folder), os.getpid(), version, self._now_ms(), is_watch),
             )
         return _new_id(cursor)
 
@@ -214,43 +189,6 @@ class Ledger(LedgerFile):
         if row["typed_path"] != typed:
             self._change("UPDATE folder SET typed_path = ? WHERE id = ?", (typed, row["id"]))
         return int(row["id"])
-
-    def folders_below(self, root: str) -> Iterator[tuple[int, str]]:
-        """All folders of the ledger that are `root` or below it."""
-        first = os.fsencode(os.path.join(root, ""))  # noqa: PTH118
-        after = first[:-1] + bytes([first[-1] + 1])
-        for row in self._rows("SELECT id, path FROM folder WHERE path = ?", (os.fsencode(root),)):
-            yield row["id"], root
-        last = first
-        while True:
-            rows = self._rows(
-                "SELECT id, path FROM folder WHERE path > ? AND path < ? ORDER BY path LIMIT ?",
-                (last, after, PAGE_ROWS),
-            )
-            for row in rows:
-                yield row["id"], os.fsdecode(row["path"])
-            if len(rows) < PAGE_ROWS:
-                return
-            last = rows[-1]["path"]
-
-    def known_files(self, folder: int) -> Iterator[KnownFile]:
-        """The current files of a folder in the order of the bytes of their names."""
-        last_name = b""
-        while True:
-            rows = self._rows(_KNOWN_FILES, (folder, last_name, PAGE_ROWS))
-            yield from map(_known_file, rows)
-            if len(rows) < PAGE_ROWS:
-                return
-            last_name = rows[-1]["name"]
-
-    def known_at(self, folder: int, name: bytes) -> KnownFile | None:
-        """The current file of that name in the folder; with the name b"", the folder itself when it
-        could not be read."""
-        rows = self._rows(_KNOWN_AT, (folder, name))
-        return _known_file(rows[0]) if rows else None
-
-    def known_file(self, file_id: int) -> KnownFile:
-        return _known_file(self._rows(_KNOWN_FILE, (file_id,))[0])
 
     def add_clip(
         self, folder: int, name: bytes, clip: Clip, reading: str, *, replaces: int | None = None,
@@ -330,27 +268,9 @@ class Ledger(LedgerFile):
         """skipped: a known file that cannot be sent now. It is looked at again when it is next seen."""
         self._drop_out(file_id, "skipped", reason, detail, reading)
 
-    def folder_can_be_read(self, folder: int) -> None:
+    def folder_can_be_read(self, file_id: int) -> None:
         """What was noted when the folder could not be read belongs to the past."""
-        row = self.known_at(folder, b"")
-        if row is not None:
-            self._change("UPDATE file SET is_current = 0 WHERE id = ?", (row.file_id,))
-
-    def candidates_for_move(self, size_bytes: int, mtime_ns: int, name: bytes) -> list[MoveCandidate]:
-        """Files of that name, size and time that may have moved: those that were hashed, and those
-        that were to be sent and were not read yet."""
-        rows = self._rows(
-            "SELECT file.id, folder.path, file.name, sample, camera.name AS camera_name"
-            " FROM file JOIN folder ON folder.id = file.folder LEFT JOIN camera ON camera.id = file.camera"
-            " WHERE size_bytes = ? AND mtime_ns = ? AND file.name = ?"
-            " AND (is_current OR state = 'uploaded' OR reason = ?)"
-            " AND (sample IS NOT NULL OR state IN ('found', 'assigned') OR reason = ?)"
-            " ORDER BY sample IS NULL, file.id LIMIT 20",
-            (size_bytes, mtime_ns, name, Reason.VANISHED, Reason.VANISHED),
-        )
-        return [
-            MoveCandidate(row["id"], _path(row["path"], row["name"]), row["camera_name"], row["sample"]) for row in rows
-        ]
+        self._change("UPDATE file SET is_current = 0 WHERE id = ?", (file_id,))
 
     def move(self, file_id: int, folder: int, name: bytes, old_path: str, *, replaces: int | None = None) -> None:
         """The file is the one that used to be at `old_path` (a drive mounted elsewhere, a renamed folder)."""
@@ -366,10 +286,10 @@ class Ledger(LedgerFile):
         """to do, as long as it is not known whether the file of which it is a duplicate is delivered."""
         self._add_to_do(file_id)
 
-    def take_up_lost_duplicates(self) -> int:
+    def take_up_lost_duplicates(self) -> list[int]:
         """found: duplicates to do whose original is neither delivered nor to be sent in this run.
 
-        Returns how many there are.
+        Returns their ids.
         """
         rows = self._rows(
             "SELECT todo.file FROM todo CROSS JOIN file ON file.id = todo.file WHERE file.state = 'duplicate'"
@@ -380,7 +300,7 @@ class Ledger(LedgerFile):
         with self.transaction():
             for row in rows:
                 self.take_up(row[0])
-        return len(rows)
+        return [row[0] for row in rows]
 
     # --- the plan -------------------------------------------------------------------------
 
@@ -449,19 +369,19 @@ class Ledger(LedgerFile):
 
         With `only_hashed`, here and below, files without a hash are left out of the job.
         """
-        found = _found(only_hashed)
-        with self._translated():
-            row = self._db.execute(
-                "SELECT count(*) AS items, min(starts_at) AS earliest,"
-                " max(starts_at + 1000 * coalesce(duration_s, 0)) AS latest"
-                f" FROM todo JOIN file ON file.id = todo.file WHERE {found}"
-            ).fetchone()
-            names = self._db.execute(
-                "SELECT DISTINCT camera.name FROM todo JOIN file ON file.id = todo.file"
-                f" JOIN camera ON camera.id = file.camera WHERE {found} ORDER BY camera.name"
-            ).fetchall()
+        return self._outline(f"todo JOIN file ON file.id = todo.file WHERE {_found(only_hashed)}")
+
+    def _outline(self, files: str, parameters: tuple[Any, ...] = ()) -> JobOutline | None:
+        row = self._rows(
+            "SELECT count(*) AS items, min(starts_at) AS earliest,"
+            f" max(starts_at + 1000 * coalesce(duration_s, 0)) AS latest FROM {files}",
+            parameters,
+        )[0]
         if not row["items"]:
             return None
+        names = self._rows(
+            f"SELECT name FROM camera WHERE id IN (SELECT file.camera FROM {files}) ORDER BY name", parameters
+        )
         return JobOutline(
             row["items"],
             tuple(name[0] for name in names),
@@ -485,38 +405,78 @@ class Ledger(LedgerFile):
 
     def abandon_job(self, job: int) -> None:
         """The service said no, so that there is no job."""
-        self._change("DELETE FROM job WHERE id = ?", (job,))
+        with self.transaction():
+            self._db.execute("UPDATE awaiting_job SET job = NULL WHERE job = ?", (job,))
+            self._db.execute("DELETE FROM job WHERE id = ?", (job,))
 
     def assign(self, job: int, plan: JobPlan, *, only_hashed: bool = False) -> None:
         """assigned: every found file to do gets its place in the job's shards."""
-        with self.transaction():
-            self._db.execute("UPDATE job SET state = 'created', job_id = ? WHERE id = ?", (plan.job_id, job))
-            self._db.executemany(
-                "INSERT INTO shard (job, number, shard_id, item_count, upload_url) VALUES (?, ?, ?, ?, ?)",
-                [(job, n, shard.shard_id, shard.item_count, shard.upload_url)
-                 for n, shard in enumerate(plan.shards)],
-            )  # fmt: skip
-            if plan.assignments is None:
-                self._fill_shards(job, plan, only_hashed=only_hashed)
-            else:
-                numbers = {shard.shard_id: n for n, shard in enumerate(plan.shards)}
-                for sha1, shard_id in plan.assignments.items():
-                    self._db.execute(
-                        "UPDATE file SET state = 'assigned', job = ?, shard = ?"
-                        " WHERE state = 'found' AND sha1 = ? AND id IN (SELECT file FROM todo)",
-                        (job, numbers[shard_id], bytes.fromhex(sha1)),
-                    )
-
-    def _fill_shards(self, job: int, plan: JobPlan, *, only_hashed: bool) -> None:
-        numbers = (number for number, shard in enumerate(plan.shards) for _ in range(shard.item_count))
         found = self._pages(
-            "SELECT todo.file AS id FROM todo CROSS JOIN file ON file.id = todo.file"
+            "SELECT todo.file AS id, file.sha1 FROM todo CROSS JOIN file ON file.id = todo.file"
             f" WHERE {_found(only_hashed)} AND todo.file > ? {_IN_ORDER}"
         )
+        with self.transaction():
+            self._created(job, plan)
+            self._db.executemany(
+                "UPDATE file SET state = 'assigned', job = ?, shard = ? WHERE id = ?", _places(job, plan, found)
+            )
+
+    def _created(self, job: int, plan: JobPlan) -> None:
+        self._db.execute("UPDATE job SET state = 'created', job_id = ? WHERE id = ?", (plan.job_id, job))
         self._db.executemany(
-            "UPDATE file SET state = 'assigned', job = ?, shard = ? WHERE id = ?",
-            ((job, number, row["id"]) for number, row in zip(numbers, found, strict=True)),
+            "INSERT INTO shard (job, number, shard_id, item_count, upload_url) VALUES (?, ?, ?, ?, ?)",
+            [(job, n, shard.shard_id, shard.item_count, shard.upload_url)
+             for n, shard in enumerate(plan.shards)],
+        )  # fmt: skip
+
+    # --- jobs for what was delivered before ---------------------------------------------------
+
+    def awaiting_job(self) -> int:
+        """How many delivered files wait for a job that is still to be asked for."""
+        return int(self._value("SELECT count(*) FROM awaiting_job WHERE job IS NULL"))
+
+    def awaiting_job_cameras(self) -> tuple[str, ...]:
+        """Their cameras, by name."""
+        rows = self._rows(
+            "SELECT DISTINCT camera.name FROM awaiting_job JOIN file ON file.id = awaiting_job.file"
+            " JOIN camera ON camera.id = file.camera ORDER BY camera.name"
         )
+        return tuple(row[0] for row in rows)
+
+    def begin_job_for_delivered(self, limit: int) -> int:
+        """Note that a job is about to be asked for: for the first `limit` files that wait for one."""
+        with self.transaction():
+            job = self.begin_job(min(limit, self.awaiting_job()))
+            self._db.execute(
+                "UPDATE awaiting_job SET job = ? WHERE file IN"
+                " (SELECT file FROM awaiting_job WHERE job IS NULL ORDER BY file LIMIT ?)",
+                (job, limit),
+            )
+        return job
+
+    def delivered_outline(self, job: int) -> JobOutline | None:
+        """What that job would hold."""
+        return self._outline("awaiting_job JOIN file ON file.id = awaiting_job.file WHERE awaiting_job.job = ?", (job,))
+
+    def delivered_clips(self, job: int) -> Iterator[RecordedClip]:
+        """The files for which the job is asked for, in the order in which they fill the shards."""
+        sql = (
+            f"{_ALL_CLIPS} WHERE file.id IN (SELECT file FROM awaiting_job WHERE job = ?)"
+            " AND file.id > ? ORDER BY file.id LIMIT ?"
+        )
+        return map(_recorded_clip, self._pages(sql, (job,)))
+
+    def assign_delivered(self, job: int, plan: JobPlan) -> None:
+        """The job was created: its files get their places in its shards. They stay uploaded."""
+        files = self._rows(
+            "SELECT file.id, file.sha1 FROM awaiting_job JOIN file ON file.id = awaiting_job.file"
+            " WHERE awaiting_job.job = ? ORDER BY file.id",
+            (job,),
+        )
+        with self.transaction():
+            self._created(job, plan)
+            self._db.executemany("UPDATE file SET job = ?, shard = ? WHERE id = ?", _places(job, plan, iter(files)))
+            self._db.execute("DELETE FROM awaiting_job WHERE job = ?", (job,))
 
     # --- sending --------------------------------------------------------------------------
 
@@ -525,6 +485,12 @@ class Ledger(LedgerFile):
         sql = f"{_CLIPS} WHERE file.state IN ('found', 'assigned') AND todo.file > ? {_IN_ORDER}"
         return map(_recorded_clip, self._pages(sql))
 
+    def clip_to_send(self, file_id: int) -> RecordedClip | None:
+        """The file, if it is found or assigned."""
+        sql = f"{_ALL_CLIPS} WHERE file.id = ? AND file.state IN ('found', 'assigned')"
+        rows = self._rows(sql, (file_id,))
+        return _recorded_clip(rows[0]) if rows else None
+
     def begin_upload(self, file_id: int) -> None:
         """uploading: a POST is about to start."""
         self._change(
@@ -532,13 +498,18 @@ class Ledger(LedgerFile):
             (file_id,),
         )
 
-    def finish_upload(self, file_id: int) -> None:
-        """uploaded: the service has answered that it has the file."""
+    def finish_upload(self, file_id: int, *, job_follows: bool = False) -> None:
+        """uploaded: the service has answered that it has the file.
+
+        With `job_follows`, it was sent before its job was asked for, and waits for that.
+        """
         with self.transaction():
             self._db.execute(
                 "UPDATE file SET state = 'uploaded', uploaded_at = ?, reason = NULL, detail = NULL WHERE id = ?",
                 (self._now_ms(), file_id),
             )
+            if job_follows:
+                self._db.execute("INSERT OR IGNORE INTO awaiting_job (file) VALUES (?)", (file_id,))
             self._reopen_shard_of(file_id)
 
     def postpone(self, file_id: int, why: str) -> None:
@@ -650,9 +621,7 @@ class Ledger(LedgerFile):
         rows = self._rows(
             "SELECT state, reason, count(*) AS files FROM todo JOIN file ON file.id = todo.file GROUP BY state, reason"
         )
-        return Counter({
-            (row["state"], Reason(row["reason"]) if row["reason"] else None): row["files"] for row in rows
-        })  # fmt: skip
+        return _counts(rows)
 
     def to_do_size(self) -> tuple[int, int]:
         """How many files are still to be sent in this run, and their bytes."""
@@ -662,6 +631,20 @@ class Ledger(LedgerFile):
                 " WHERE state IN ('found', 'assigned')"
             ).fetchone()
         return row[0], row[1]
+
+    def forget_done(self) -> Counter[tuple[str, Reason | None]]:
+        """Take out of this run's files to do those that have their outcome. Returns their counts."""
+        outcome = (
+            "SELECT todo.file FROM todo JOIN file ON file.id = todo.file WHERE file.state IN"
+            " ('uploaded', 'skipped', 'failed') OR (file.state = 'duplicate' AND EXISTS ("
+            " SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'))"
+        )
+        with self.transaction():
+            rows = self._rows(
+                f"SELECT state, reason, count(*) AS files FROM file WHERE id IN ({outcome}) GROUP BY state, reason"
+            )
+            self._db.execute(f"DELETE FROM todo WHERE file IN ({outcome})")
+        return _counts(rows)
 
     def to_do_job_ids(self) -> list[str]:
         """The service's ids of the jobs that this run's files belong to."""

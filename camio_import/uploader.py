@@ -35,6 +35,7 @@ from camio_import.errors import (
     Unreachable,
 )
 from camio_import.hooks import CheckedHook
+from camio_import.intake import IntakeCounts
 from camio_import.model import Camera, JobPlan, JobRequest, Reason, RecordedClip, Summary
 from camio_import.progress import (
     Connected,
@@ -52,7 +53,7 @@ from camio_import.progress import (
 )
 from camio_import.reading import ClipReader
 from camio_import.retry import Backoff, Concurrency
-from camio_import.scan import Scanner, ScanResult
+from camio_import.scan import Scanner
 from camio_import.sending import CHANGES_PER_RUN, TICK_S, Patience, Sending
 from camio_import.state import Ledger
 from camio_import.tasks import Silence
@@ -96,7 +97,7 @@ class Importer:
     stop: StopRequest = field(default_factory=StopRequest)
     clock: Clock = field(default_factory=SystemClock)
     backoff: Callable[[], Backoff] = Backoff
-    _scanned: ScanResult = field(default_factory=ScanResult)
+    _scanned: IntakeCounts = field(default_factory=IntakeCounts)
     _sending: Sending | None = None
     _started_at: float = 0.0
     _drive: DriveWatch = field(init=False)
@@ -104,7 +105,7 @@ class Importer:
     _is_connected: bool = False
 
     def __post_init__(self) -> None:
-        self._drive = DriveWatch(self.walker.root)
+        self._drive = DriveWatch([self.walker.root])
 
     def run(self) -> Summary:
         """Import the folder and say how it ended. Does not raise what only ends the run early:
@@ -174,7 +175,7 @@ class Importer:
             on_first_new=self._connect_early, retry_failed=self.options.retry_failed,
             check_cancelled=self.stop.check,
         )  # fmt: skip
-        self._scanned = scanner.result
+        self._scanned = scanner.counts
         scanner.run()
         self._is_scan_complete = True
 
@@ -198,13 +199,13 @@ class Importer:
                     self.reporter.handle(FilePostponed(file.path, str(error), file.size_bytes, again=False))
                 continue
             except (FileVanished, FileUnreadable) as error:
-                if (problem := self._drive.problem(error)) is not None:
+                if (problem := self._drive.problem(error, file.path)) is not None:
                     raise problem from error
                 reason = self._drive.reason(error)
                 self.ledger.skip(recorded.file_id, reason, str(error))
                 self.reporter.handle(FileSkipped(file.path, reason, str(error)))
                 continue
-            self._drive.on_read()
+            self._drive.on_read(file.path)
             if self.ledger.set_hash(recorded.file_id, hashed.sha1, hashed.sample) is not None:
                 self.reporter.handle(FileDuplicate(file.path, file.size_bytes))
         self.stop.check()

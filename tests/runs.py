@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from camio_import.hooks import CheckedHook
+from camio_import.intake import IntakeCounts
 from camio_import.model import Camera, HashedClip, JobPlan, JobRequest, Receipt, Shard, ShardReport, Summary, TimeSource
 from camio_import.progress import Event
 from camio_import.reading import DEFAULT_TIME_FROM, ClipReader
 from camio_import.regex_meta import PathPattern
-from camio_import.scan import Scanner, ScanResult
+from camio_import.scan import Scanner
 from camio_import.state import Ledger
 from camio_import.uploader import Importer, ImportOptions
 from camio_import.walker import Walker
@@ -100,7 +101,7 @@ def scan(
     extensions: Sequence[str] = ("mp4",),
     reader: ClipReader | None = None,
     **options: object,
-) -> ScanResult:
+) -> IntakeCounts:
     """One pass over the folder, as the engine makes it."""
     walker = Walker(str(folder), extensions)
     ledger.start_run(walker.root, "0")

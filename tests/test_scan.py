@@ -480,7 +480,7 @@ def test_a_stop_in_the_middle_of_a_scan_keeps_the_books_right(tmp_path, storage,
         scanner = Scanner(ledger, Walker(str(vids)), reader, reporter=Recorder(), check_cancelled=check)
         with pytest.raises(Cancelled):
             scanner.run()
-        result = scanner.result
+        result = scanner.counts
         assert result.found <= stop_after
         assert sum(ledger.to_do_counts().values()) == result.new
     assert Counter(states(storage).values()) == Counter(

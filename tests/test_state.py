@@ -66,7 +66,7 @@ def plan(*counts: int) -> JobPlan:
 
 
 def state_of(ledger: Ledger, file_id: int) -> str:
-    return ledger.known_file(file_id).state
+    return ledger.known.by_id(file_id).state
 
 
 # --- what is no ledger, or not one for us ---------------------------------------------------------
@@ -187,7 +187,7 @@ def test_pages_damaged_at_random_are_refused_or_harmless(tmp_path):
         try:
             with Ledger(path, destination="test") as ledger:
                 ledger.start_run("/vids", "0")
-                list(ledger.known_files(1))
+                list(ledger.known.in_folder(1))
         except LedgerUnusable:
             refused += 1
             assert path.read_bytes() == content
@@ -477,8 +477,8 @@ def test_the_end_of_the_calendar_is_no_error(ledger):
 def test_folders_below_are_those_and_no_others(ledger):
     for path in ("/vids", "/vids/a", "/vids/a/b", "/vids-2", "/vids/", "/vid", "/vids.x/a"):
         ledger.folder_id(path.rstrip("/"), path)
-    assert [path for _, path in ledger.folders_below("/vids")] == ["/vids", "/vids/a", "/vids/a/b"]
-    assert [path for _, path in ledger.folders_below("/")] == sorted(
+    assert [path for _, path in ledger.known.folders_below("/vids")] == ["/vids", "/vids/a", "/vids/a/b"]
+    assert [path for _, path in ledger.known.folders_below("/")] == sorted(
         ["/vids", "/vids/a", "/vids/a/b", "/vids-2", "/vid", "/vids.x/a"]
     )
 
@@ -717,10 +717,10 @@ with Ledger(path, destination="test") as ledger:
             upload(ledger, recorded.file_id, n)
         transaction.__exit__(None, None, None)
     with timed("known_files"):
-        assert sum(1 for _ in ledger.known_files(folder)) == count
+        assert sum(1 for _ in ledger.known.in_folder(folder)) == count
     with timed("candidates_for_move x1000"):
         for n in range(1000):
-            assert len(ledger.candidates_for_move(n // 50, 10**18 + n, b"%07d.mp4" % n)) == 1
+            assert len(ledger.known.candidates_for_move(n // 50, 10**18 + n, b"%07d.mp4" % n)) == 1
     with timed("open_files_by_shard"):
         assert sum(ledger.open_files_by_shard().values()) == count - sent
     with timed("due_shards"):

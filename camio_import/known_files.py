@@ -1,0 +1,137 @@
+"""What a ledger holds about the paths of folders, for the comparison with the disk. Only reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from camio_import.ledger_file import PAGE_ROWS, path_of
+from camio_import.model import Reason
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the ledger holds about a path."""
+
+    file_id: int
+    name: bytes
+    size_bytes: int
+    mtime_ns: int
+    state: str
+    reason: Reason | None
+    reading: str
+    camera_name: str | None
+    waits_for_original: bool
+    """A duplicate whose original has not been delivered, and perhaps never will be."""
+
+    @property
+    def is_delivered(self) -> bool:
+        """The file itself, or another one with its content."""
+        return self.state == "uploaded" or (self.state == "duplicate" and not self.waits_for_original)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCandidate:
+    """A file that may have moved. `sample` is None when it was never read whole."""
+
+    file_id: int
+    path: str
+    camera_name: str | None
+    sample: bytes | None
+
+
+_COLUMNS = """
+SELECT file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
+       camera.name AS camera_name,
+       file.state = 'duplicate' AND NOT EXISTS (
+           SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'
+       ) AS waits_for_original
+FROM file LEFT JOIN camera ON camera.id = file.camera
+"""
+_IN_FOLDER = f"{_COLUMNS} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
+_AT = f"{_COLUMNS} WHERE folder = ? AND is_current AND file.name = ?"
+_BY_ID = f"{_COLUMNS} WHERE file.id = ?"
+
+
+class KnownFiles:
+    """The current files of a ledger. `rows` carries out a query and returns its rows."""
+
+    def __init__(self, rows: Callable[[str, tuple[Any, ...]], list[sqlite3.Row]]) -> None:
+        self._rows = rows
+
+    def folder(self, path: str) -> int | None:
+        """The id of a folder; None for one of which the ledger knows nothing."""
+        rows = self._rows("SELECT id FROM folder WHERE path = ?", (os.fsencode(path),))
+        return int(rows[0]["id"]) if rows else None
+
+    def folders_below(self, root: str) -> Iterator[tuple[int, str]]:
+        """All folders of the ledger that are `root` or below it: id and path."""
+        first = os.fsencode(os.path.join(root, ""))  # noqa: PTH118
+        after = first[:-1] + bytes([first[-1] + 1])
+        for row in self._rows("SELECT id, path FROM folder WHERE path = ?", (os.fsencode(root),)):
+            yield row["id"], root
+        last = first
+        while True:
+            rows = self._rows(
+                "SELECT id, path FROM folder WHERE path > ? AND path < ? ORDER BY path LIMIT ?",
+                (last, after, PAGE_ROWS),
+            )
+            for row in rows:
+                yield row["id"], os.fsdecode(row["path"])
+            if len(rows) < PAGE_ROWS:
+                return
+            last = rows[-1]["path"]
+
+    def in_folder(self, folder: int) -> Iterator[KnownFile]:
+        """The files of a folder in the order of the bytes of their names, read page by page."""
+        last_name = b""
+        while True:
+            rows = self._rows(_IN_FOLDER, (folder, last_name, PAGE_ROWS))
+            yield from map(_known_file, rows)
+            if len(rows) < PAGE_ROWS:
+                return
+            last_name = rows[-1]["name"]
+
+    def at(self, folder: int, name: bytes) -> KnownFile | None:
+        """The file of that name in the folder; with the name b"", the folder itself when it could not be read."""
+        rows = self._rows(_AT, (folder, name))
+        return _known_file(rows[0]) if rows else None
+
+    def by_id(self, file_id: int) -> KnownFile:
+        return _known_file(self._rows(_BY_ID, (file_id,))[0])
+
+    def candidates_for_move(self, size_bytes: int, mtime_ns: int, name: bytes) -> list[MoveCandidate]:
+        """Files of that name, size and time that may have moved: those that were hashed, and those
+        that were to be sent and were not read yet."""
+        rows = self._rows(
+            "SELECT file.id, folder.path, file.name, sample, camera.name AS camera_name"
+            " FROM file JOIN folder ON folder.id = file.folder LEFT JOIN camera ON camera.id = file.camera"
+            " WHERE size_bytes = ? AND mtime_ns = ? AND file.name = ?"
+            " AND (is_current OR state = 'uploaded' OR reason = ?)"
+            " AND (sample IS NOT NULL OR state IN ('found', 'assigned') OR reason = ?)"
+            " ORDER BY sample IS NULL, file.id LIMIT 20",
+            (size_bytes, mtime_ns, name, Reason.VANISHED, Reason.VANISHED),
+        )
+        return [
+            MoveCandidate(row["id"], path_of(row["path"], row["name"]), row["camera_name"], row["sample"])
+            for row in rows
+        ]
+
+
+def _known_file(row: sqlite3.Row) -> KnownFile:
+    return KnownFile(
+        file_id=row["id"],
+        name=row["name"],
+        size_bytes=row["size_bytes"],
+        mtime_ns=row["mtime_ns"],
+        state=row["state"],
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        reading=row["reading"],
+        camera_name=row["camera_name"],
+        waits_for_original=bool(row["waits_for_original"]),
+    )
