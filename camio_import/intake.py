@@ -29,6 +29,8 @@ class IntakeCounts:
     already_uploaded: int = 0
     duplicate: int = 0
     skipped: Counter[Reason] = field(default_factory=Counter)
+    newly_skipped: Counter[Reason] = field(default_factory=Counter)
+    """Those of the skipped ones that no earlier look had skipped for the same reason."""
     failed: Counter[Reason] = field(default_factory=Counter)
     new: int = 0
     new_bytes: int = 0
@@ -109,7 +111,11 @@ class Intake:
         """Where a file belongs of which only the path is known."""
         folder_path, name = os.path.split(path)
         folder = self.folder_id(folder_path, relative_path.rpartition("/")[0])
-        return Place(folder, os.fsencode(name), self._ledger.known.at(folder, os.fsencode(name)))
+        return self.place_in(folder, os.fsencode(name))
+
+    def place_in(self, folder: int, name: bytes) -> Place:
+        """The same, with the folder's id; with the name b"", for the folder itself."""
+        return Place(folder, name, self._ledger.known.at(folder, name))
 
     # --- before a look into the file -------------------------------------------------------------
 
@@ -223,6 +229,7 @@ class Intake:
             self._ledger.skip(known.file_id, rejected.reason, rejected.detail, reading=self._fingerprint)
         else:
             return  # said in an earlier run
+        self.counts.newly_skipped[rejected.reason] += 1
         self._on_change()
         self._reporter.handle(FileSkipped(rejected.path, rejected.reason, rejected.detail))
 

@@ -20,6 +20,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchStarted:
+    folders: tuple[str, ...]
+    destination: str
+    ledger: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scanning:
     """`found` files so far, of which `new` have to be looked at or sent."""
 
@@ -170,9 +177,9 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | Scanning | FileSkipped | Planned | Hashing | Connected | JobCreated | UploadStarted | Uploading
-    | UploadStopped | FileUploaded | FileDuplicate | FilePostponed | FileFailed | Waiting | GoingOn | HookSilent
-    | ShardRegistered | ShardNotRegistered | Warned | RunFinished
+    RunStarted | WatchStarted | Scanning | FileSkipped | Planned | Hashing | Connected | JobCreated | UploadStarted
+    | Uploading | UploadStopped | FileUploaded | FileDuplicate | FilePostponed | FileFailed | Waiting | GoingOn
+    | HookSilent | ShardRegistered | ShardNotRegistered | Warned | RunFinished
 )  # fmt: skip
 
 

@@ -55,7 +55,10 @@ class Registering:
 
     def add(self, keys: Iterable[ShardKey]) -> None:
         """These are due."""
-        self._due.extend(keys)
+        waiting = {ShardKey(job, number) for _, job, number in self._later} | set(self._due)
+        if self._current is not None:
+            waiting.add(self._current.key)
+        self._due.extend(key for key in keys if key not in waiting)
 
     def on_outcome(self, file_id: int) -> None:
         """The file has its outcome; when it was the last one of its shard, the shard is due."""

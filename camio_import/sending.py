@@ -90,6 +90,10 @@ class Feed(Protocol):
         """Whether more may come."""
 
     @property
+    def is_running(self) -> bool:
+        """Whether a call is in flight."""
+
+    @property
     def is_asking(self) -> bool:
         """Whether a call is in flight whose answer must not be lost."""
 
@@ -216,6 +220,10 @@ class Sending:
         self._run()
         self._dismiss()
 
+    def add_due_shards(self) -> None:
+        """Register the shards that are due, while files are being sent."""
+        self._shards.add(self.due_shards())
+
     def add(self, file_id: int) -> None:
         """The file is to be sent. One that is in hand already is not taken twice."""
         if file_id not in self._in_hand and not self._is_finishing:
@@ -280,7 +288,7 @@ class Sending:
             self._feed.start(self._clock.now())
         self._top_up_hashing()
 
-    def _end(self, error: BaseException) -> None:
+    def end(self, error: BaseException) -> None:
         """The run ends after this turn: the outcomes of the other tasks are still recorded."""
         self._ended_by = self._ended_by or error
 
@@ -299,7 +307,8 @@ class Sending:
         return bool(self._hashing or self._posting or self._ready or self._later or self._has_upcoming or self._queued)
 
     def _is_any_running(self) -> bool:
-        return self._is_fed() or bool(self._hashing or self._posting or self._shards.is_running)
+        is_feed_running = self._feed is not None and self._feed.is_running
+        return bool(self._hashing or self._posting or self._shards.is_running or is_feed_running)
 
     def _wait(self, seconds: float) -> list[Task]:
         return self._clock.wait_for(self._done, seconds, is_any_running=self._is_any_running())
@@ -422,7 +431,7 @@ class Sending:
         goes_on = self._has_files() or self._is_fed()
         ended_by = self._shards.settle(task, self._clock.now(), files_go_on=goes_on)
         if ended_by is not None:
-            self._end(ended_by)
+            self.end(ended_by)
 
     def _settle_post(self, task: PostTask) -> None:
         self._senders.finished()
@@ -502,7 +511,7 @@ class Sending:
             return
         self._reporter.handle(Waiting(str(error), open_until - now))
         if self._patience.is_over(now - opened_at):
-            self._end(error)
+            self.end(error)
 
     def _refused(self, clip: RecordedClip, error: Refused) -> None:
         if error.recheck_hash and clip.file_id not in self._troubles.rechecked:
@@ -512,7 +521,7 @@ class Sending:
         self._fail(clip, Reason.REFUSED, str(error))
         self._troubles.refused_at_first += not self.accepted
         if not self.accepted and self._troubles.refused_at_first >= REFUSED_AT_FIRST:
-            self._end(
+            self.end(
                 BadAnswer(
                     f"The first {REFUSED_AT_FIRST} files were all refused, so the rest was not tried. {error}",
                     next_step="Check the address of the Box and the settings; then run the same command with"
@@ -525,7 +534,7 @@ class Sending:
         self._fail(clip, Reason.HOOK_FAILED, str(error))
         self._troubles.broken_in_a_row += 1
         if self._troubles.broken_in_a_row >= BROKEN_IN_A_ROW:
-            self._end(
+            self.end(
                 HookBroken(
                     f"The hook module failed on {BROKEN_IN_A_ROW} files in a row, so the rest was not tried. {error}",
                     next_step=f"{error.next_step} When it is mended, run the same command with --retry_failed.",
@@ -546,7 +555,7 @@ class Sending:
         else:
             self._ledger.postpone(clip.file_id, "stopped before it was sent whole")
             if not isinstance(error, Cancelled):
-                self._end(error or RuntimeError("a task ended without a result"))
+                self.end(error or RuntimeError("a task ended without a result"))
 
     def _skip_unless_drive_is_gone(self, clip: RecordedClip, error: FileVanished | FileUnreadable) -> None:
         problem = self._drive.problem(error, clip.clip.file.path)
@@ -556,7 +565,7 @@ class Sending:
             self._give_back(clip, str(problem))
         else:
             self._ledger.postpone(clip.file_id, str(problem))
-            self._end(problem)
+            self.end(problem)
 
     def _give_back(self, clip: RecordedClip, why: str) -> None:
         assert self._feed is not None

@@ -409,6 +409,12 @@ class Ledger(LedgerFile):
             self._db.execute("UPDATE awaiting_job SET job = NULL WHERE job = ?", (job,))
             self._db.execute("DELETE FROM job WHERE id = ?", (job,))
 
+    def lose_job(self, job: int) -> None:
+        """No answer came to the request for a job: the service may have an empty one, and another is asked for."""
+        with self.transaction():
+            self._db.execute("UPDATE awaiting_job SET job = NULL WHERE job = ?", (job,))
+            self._db.execute("UPDATE job SET state = 'orphaned' WHERE id = ? AND state = 'creating'", (job,))
+
     def assign(self, job: int, plan: JobPlan, *, only_hashed: bool = False) -> None:
         """assigned: every found file to do gets its place in the job's shards."""
         found = self._pages(

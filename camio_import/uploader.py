@@ -23,7 +23,6 @@ from camio_import.drive import DriveWatch
 from camio_import.errors import (
     BadAnswer,
     CamioImportError,
-    CredentialsRefused,
     ExitCode,
     FileChanged,
     FileUnreadable,
@@ -36,6 +35,7 @@ from camio_import.errors import (
 )
 from camio_import.hooks import CheckedHook
 from camio_import.intake import IntakeCounts
+from camio_import.jobs import is_surely_not_created, request_for
 from camio_import.model import Camera, JobPlan, JobRequest, Reason, RecordedClip, Summary
 from camio_import.progress import (
     Connected,
@@ -146,12 +146,17 @@ class Importer:
         if self._sending.due_shards():  # a shard's last open file may have been deleted, or be a copy
             self._connect(hook)
             self._sending.register_due_shards()
-        if not files:
+        left_by_watch = hook.has_jobs and self.ledger.awaiting_job() > 0
+        if not files and not left_by_watch:
             return
         self._connect(hook)
         names = self.ledger.to_do_cameras()
+        if left_by_watch:
+            names = tuple(sorted({*names, *self.ledger.awaiting_job_cameras()}))
         cameras = self._patiently(lambda: self._in_thread("register_cameras", lambda: hook.register_cameras(names)))
         self.reporter.handle(Connected(names))
+        if left_by_watch:
+            self._create_job_for_delivered(hook, cameras)
         if hook.has_jobs:
             self._create_job(hook, cameras)
         self._sending.send_all(cameras)
@@ -238,32 +243,44 @@ class Importer:
         outline = self.ledger.job_outline(only_hashed=hook.needs_all_hashes)
         if outline is None:
             return  # everything left to send has its job from an earlier run
-        request = JobRequest(
-            cameras=tuple(cameras[name] for name in outline.camera_names),
-            item_count=outline.item_count,
-            earliest=outline.earliest,
-            latest=outline.latest,
-            clips=self.ledger.clips_for_job,
-        )
+        request = request_for(outline, cameras, self.ledger.clips_for_job)
         if hook.needs_all_hashes:
             # Such a hook names its files by hash, so it has to see them all before the call returns.
             clips = tuple(self.ledger.clips_for_job(only_hashed=True))
-            request = JobRequest(request.cameras, request.item_count, request.earliest, request.latest,
-                                 lambda: iter(clips))  # fmt: skip
+            request = request_for(outline, cameras, lambda: iter(clips))
         job, plan = self._patiently(lambda: self._ask_for_job(hook, request))
         self.ledger.assign(job, plan, only_hashed=hook.needs_all_hashes)
         self.reporter.handle(JobCreated(plan.job_id, outline.item_count, len(plan.shards)))
 
     def _ask_for_job(self, hook: CheckedHook, request: JobRequest) -> tuple[int, JobPlan]:
         job = self.ledger.begin_job(request.item_count)
+        return job, self._plan_of(hook, job, request)
+
+    def _create_job_for_delivered(self, hook: CheckedHook, cameras: Mapping[str, Camera]) -> None:
+        """Finish what a watch has left: files that were sent, and whose job was not asked for yet."""
+        job, request, plan = self._patiently(lambda: self._ask_for_job_of_delivered(hook, cameras))
+        self.ledger.assign_delivered(job, plan)
+        self.reporter.handle(JobCreated(plan.job_id, request.item_count, len(plan.shards)))
+        if self._sending is not None:
+            self._sending.register_due_shards()
+
+    def _ask_for_job_of_delivered(
+        self, hook: CheckedHook, cameras: Mapping[str, Camera]
+    ) -> tuple[int, JobRequest, JobPlan]:
+        job = self.ledger.begin_job_for_delivered(self.ledger.awaiting_job())
+        outline = self.ledger.delivered_outline(job)
+        assert outline is not None  # it was begun for some
+        request = request_for(outline, cameras, lambda: self.ledger.delivered_clips(job))
+        return job, request, self._plan_of(hook, job, request)
+
+    def _plan_of(self, hook: CheckedHook, job: int, request: JobRequest) -> JobPlan:
         try:
-            return job, self._in_thread("create_job", lambda: hook.create_job(request))
-        except Unreachable as error:
-            if not error.may_have_arrived:
+            return self._in_thread("create_job", lambda: hook.create_job(request))
+        except CamioImportError as error:
+            if is_surely_not_created(error):
                 self.ledger.abandon_job(job)
-            raise
-        except (RetryLater, Refused, CredentialsRefused):
-            self.ledger.abandon_job(job)
+            elif isinstance(error, Unreachable):
+                self.ledger.lose_job(job)
             raise
 
     def _connect(self, hook: CheckedHook) -> None:

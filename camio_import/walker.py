@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from typing import Final
 
 from camio_import.model import FoundFile, Reason, Rejected
 
 MACOS_SIDE_FILE = "._*"
 """How the files that macOS leaves beside each file on a FAT or exFAT drive are counted."""
 
-
 LINK_TO_FOLDER_READ_BEFORE = "link to a folder read before"
+
+STILL_BEING_COPIED = "still being copied"
+"""How videos under the temporary name of a copying program are counted, and folders of such."""
+
+_TEMPORARY_STARTS: Final = ("~", ".~", ".syncthing.", ".in.")
+"""How temporary names begin: many programs', Nextcloud's, Syncthing's, and those of lftp and ProFTPD."""
+
+_TEMPORARY_ENDINGS: Final = (
+    ".part", ".partial", ".tmp", ".crdownload", ".opdownload", ".download", ".filepart", ".!ut", ".!sync", "~",
+)  # fmt: skip
+_RSYNC_NAME: Final = re.compile(r"\..+\.[A-Za-z0-9]{6}")
+"""rsync writes `clip.mp4` as `.clip.mp4.Ab3xYz`."""
+
+_TEMPORARY_FOLDERS: Final = frozenset((
+    ".~tmp~", ".rsync-partial", ".rsync-tmp", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload",
+))  # fmt: skip
+"""Where rsync (--delay-updates, --partial-dir), Dropbox and Google Drive keep what has not arrived whole."""
 
 
 class Walker:
@@ -44,7 +62,12 @@ class Walker:
 
     def wants(self, name: str) -> bool:
         """Whether a file of this name would be taken for a video."""
-        return name.lower().endswith(self._suffixes) and not name.startswith("._")
+        return name.lower().endswith(self._suffixes) and not name.startswith("._") and not _is_temporary(name)
+
+    def enters(self, folder_name: str) -> bool:
+        """Whether a folder of this name is read: not one in which a program keeps what has not arrived whole."""
+        is_safaris = folder_name.lower().endswith(tuple(f"{suffix}.download" for suffix in self._suffixes))
+        return folder_name not in _TEMPORARY_FOLDERS and not is_safaris
 
     def __iter__(self) -> Iterator[FoundFile | Rejected]:
         self._forget()
@@ -58,7 +81,7 @@ class Walker:
                 yield _rejected_folder(path, relative_path, error)
                 continue
             for name in names:
-                yield _look_at(os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
+                yield look_at(os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
             waiting.extend(
                 (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
                 for name in reversed(subfolders)
@@ -86,7 +109,10 @@ class Walker:
         with os.scandir(path) as entries:
             for entry in entries:
                 if _is_folder(entry):
-                    subfolders.append(entry.name)
+                    if self.enters(entry.name):
+                        subfolders.append(entry.name)
+                    else:
+                        self.ignored[STILL_BEING_COPIED] += 1
                 elif self.wants(entry.name):
                     names.append(entry.name)
                 else:
@@ -99,8 +125,19 @@ class Walker:
     def _ignore(self, name: str) -> None:
         if name.startswith("._") and name.lower().endswith(self._suffixes):
             self.ignored[MACOS_SIDE_FILE] += 1
+        elif self._is_video_being_copied(name):
+            self.ignored[STILL_BEING_COPIED] += 1
         else:
             self.ignored[PurePath(name).suffix.lower()] += 1
+
+    def _is_video_being_copied(self, name: str) -> bool:
+        if _RSYNC_NAME.fullmatch(name):
+            return PurePath(name).stem.lower().endswith(self._suffixes)
+        return _is_temporary(name) and any(suffix in name.lower() for suffix in self._suffixes)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(_TEMPORARY_STARTS) or name.lower().endswith(_TEMPORARY_ENDINGS)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -114,12 +151,23 @@ def _join(relative_folder: str, name: str) -> str:
     return f"{relative_folder}/{name}" if relative_folder else name
 
 
-def _look_at(path: str, relative_path: str) -> FoundFile | Rejected:
+def look_at(path: str, relative_path: str) -> FoundFile | Rejected:
+    """What lies at the path, or why it is not a file that can be sent. Opens nothing."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        reason, detail = why_unreadable(error)
-        return Rejected(path, relative_path, reason, detail)
+        return could_not_look_at(path, relative_path, error)
+    return judged_by_status(path, relative_path, status)
+
+
+def could_not_look_at(path: str, relative_path: str, error: OSError) -> Rejected:
+    """The rejection of a path about which the system says nothing but `error`."""
+    reason, detail = why_unreadable(error)
+    return Rejected(path, relative_path, reason, detail)
+
+
+def judged_by_status(path: str, relative_path: str, status: os.stat_result) -> FoundFile | Rejected:
+    """`look_at`, for a caller who has asked the system already."""
     if not stat.S_ISREG(status.st_mode):
         return Rejected(path, relative_path, Reason.NOT_A_FILE, f"it is a {_kind(status.st_mode)}")
     if abs(status.st_mtime_ns) >= 1 << 63:

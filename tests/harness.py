@@ -52,7 +52,7 @@ E = TypeVar("E")
 class SkippingClock:
     """A clock that jumps over waits.
 
-    While nothing is in flight, time jumps at once to the end of the wait. While something is, the
+    While nothing is in flight and nothing is done, time jumps at once to the end of the wait. While something is, the
     wait is real, but no longer than `grace_s`, and the clock then says that all of it has passed.
     """
 
@@ -70,7 +70,7 @@ class SkippingClock:
         self.slept_s.append(seconds)
 
     def wait_for(self, done: queue.SimpleQueue[Task], timeout_s: float, *, is_any_running: bool) -> list[Task]:
-        tasks = wait_for(done, min(timeout_s, self._grace_s)) if is_any_running else []
+        tasks = wait_for(done, min(timeout_s, self._grace_s if is_any_running else 0))
         if not tasks:
             self._time_s += timeout_s
         return tasks

@@ -16,10 +16,11 @@ ROWS: Mapping[str, int] = {
     "walker": 1, "regex_meta": 1, "name_times": 1, "name_mismatch": 1, "patterns": 1,
     "opened_file": 1, "content": 1, "container": 1, "sample_clips": 1,
     "lock": 1, "ledger_file": 1, "known_files": 1, "ledger_report": 1, "state": 1,
+    "folder_events": 1, "mounts": 1, "watch_notes": 1, "systemd": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
     "hooks": 2, "box": 2, "reading": 2, "comparison": 2,
-    "intake": 3, "scan": 3, "tasks": 3, "registering": 3, "sending": 3, "uploader": 3,
-    "watch": 4, "labels": 4, "bookmarks": 4,
+    "landing": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3, "uploader": 3,
+    "lookout": 4, "watch": 4, "labels": 4, "bookmarks": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip
 """A package (`hooks`, `box`, `cli`) stands in one row with all its modules, which may import each other."""
@@ -28,8 +29,9 @@ SIDEWAYS = frozenset({
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
     ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
     ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("transport", "connection"),
-    ("ledger_file", "lock"), ("state", "ledger_file"), ("state", "known_files"), ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"),
-    ("scan", "intake"), ("uploader", "intake"), ("registering", "tasks"), ("sending", "tasks"), ("sending", "registering"),
+    ("ledger_file", "lock"), ("state", "ledger_file"), ("state", "known_files"), ("state", "watch_notes"), ("watch_notes", "ledger_file"),
+    ("ledger_report", "known_files"), ("ledger_report", "watch_notes"), ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"),
+    ("scan", "intake"), ("uploader", "intake"), ("uploader", "jobs"), ("watch", "lookout"), ("registering", "tasks"), ("sending", "tasks"), ("sending", "registering"),
     ("uploader", "scan"), ("uploader", "tasks"), ("uploader", "sending"),
 })  # fmt: skip
 """(who, whom): the imports within a row that are meant."""
@@ -44,6 +46,7 @@ RESERVED = {
     "tqdm": {"cli"},
     "argparse": {"cli"},
     "cheroot": {"box"},
+    "watchdog": {"folder_events"},
 }
 """Library -> the modules (or packages) that may import it."""
 

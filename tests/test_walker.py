@@ -13,7 +13,13 @@ import pytest
 from clips import tree
 
 from camio_import.model import FoundFile, Reason, Rejected
-from camio_import.walker import LINK_TO_FOLDER_READ_BEFORE, MACOS_SIDE_FILE, Walker
+from camio_import.walker import (
+    LINK_TO_FOLDER_READ_BEFORE,
+    MACOS_SIDE_FILE,
+    STILL_BEING_COPIED,
+    Walker,
+    look_at,
+)
 
 as_root = os.geteuid() == 0
 
@@ -49,7 +55,7 @@ def test_extensions_in_any_case_and_several_of_them(tmp_path):
     assert walk(tmp_path, "MP4", ".avi")[0] == ["a.MP4", "b.Mp4", "c.avi", "d.AVI"]
     walker = Walker(str(tmp_path))
     list(walker)
-    assert walker.ignored == {".avi": 2, ".txt": 1, "": 2, ".part": 1}
+    assert walker.ignored == {".avi": 2, ".txt": 1, "": 2, STILL_BEING_COPIED: 1}
 
 
 def test_side_files_of_macos_are_left_alone_and_counted(tmp_path):
@@ -57,6 +63,73 @@ def test_side_files_of_macos_are_left_alone_and_counted(tmp_path):
     walker = Walker(str(tmp_path))
     assert [item.relative_path for item in walker] == ["a.mp4"]
     assert walker.ignored == {MACOS_SIDE_FILE: 1, ".txt": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.mp4.part", "a.mp4.partial", "a.mp4.tmp", "a.mp4.crdownload", "a.mp4.download", "a.mp4.filepart", "a.mp4.!ut",
+        "A.MP4.PART", "~a.mp4", "a.mp4~", ".~a.mp4", ".a.mp4.Ab3xYz", ".syncthing.a.mp4.tmp", ".syncthing.a.mp4",
+        "~syncthing~a.mp4.tmp", ".in.a.mp4", ".a.mp4.~1f3c.part",
+    ],
+)  # fmt: skip
+def test_temporary_names_are_left_alone_and_counted(tmp_path, name):
+    tree(tmp_path, {name: b"x", "a.mp4": b"x"})
+    walker = Walker(str(tmp_path))
+    assert not walker.wants(name)
+    assert [item.relative_path for item in walker] == ["a.mp4"]
+    assert walker.ignored == {STILL_BEING_COPIED: 1}
+
+
+def test_a_temporary_name_is_left_alone_whatever_ending_is_asked_for(tmp_path):
+    tree(tmp_path, {"a.mp4.part": b"x", "~b.mp4": b"x"})
+    assert walk(tmp_path, "part", "mp4") == ([], {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tour.part.mp4", ".hidden.mp4", "a~b.mp4", "part.mp4", "tmp.mp4", ".mp4.mp4", "in.a.mp4", ".a.Ab3xYz.mp4",
+     "a.download.mp4"],
+)  # fmt: skip
+def test_names_that_only_resemble_temporary_ones_are_taken(tmp_path, name):
+    tree(tmp_path, {name: b"x"})
+    assert Walker(str(tmp_path)).wants(name)
+    assert walk(tmp_path) == ([name], {})
+
+
+def test_temporary_files_that_are_no_videos_are_counted_by_their_ending(tmp_path):
+    tree(tmp_path, dict.fromkeys(["notes.tmp", ".notes.txt.Ab3xYz", ".config"], b"x"))
+    walker = Walker(str(tmp_path))
+    assert list(walker) == []
+    assert walker.ignored == {".tmp": 1, ".ab3xyz": 1, "": 1}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [".~tmp~", ".rsync-partial", ".rsync-tmp", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload",
+     "a.mp4.download"],
+)  # fmt: skip
+def test_folders_of_what_has_not_arrived_whole_are_not_entered(tmp_path, folder):
+    tree(tmp_path, {f"{folder}/a.mp4": b"x", "b/c.mp4": b"x", f"b/{folder}/deep/d.mp4": b"x"})
+    walker = Walker(str(tmp_path))
+    assert not walker.enters(folder)
+    assert [item.relative_path for item in walker] == ["b/c.mp4"]
+    assert walker.ignored == {STILL_BEING_COPIED: 2}
+
+
+@pytest.mark.parametrize("folder", ["b", ".hidden", "tmp", "my.download", "a.mp4", "~", "x.part", ".sync"])
+def test_other_folders_are_entered(tmp_path, folder):
+    tree(tmp_path, {f"{folder}/a.mp4": b"x"})
+    assert Walker(str(tmp_path)).enters(folder)
+    assert walk(tmp_path) == ([f"{folder}/a.mp4"], {})
+
+
+def test_one_file_can_be_looked_at_alone(tmp_path):
+    tree(tmp_path, {"a.mp4": b"xyz", "empty.mp4": b""})
+    assert [look_at(str(tmp_path / name), name) for name in ("a.mp4", "empty.mp4")] == list(Walker(str(tmp_path)))
+    gone = look_at(str(tmp_path / "gone.mp4"), "gone.mp4")
+    assert isinstance(gone, Rejected)
+    assert gone.reason is Reason.VANISHED
 
 
 def test_what_is_not_a_regular_file_is_rejected(tmp_path):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from camio_import import __version__
 from camio_import.cli.options import (
@@ -20,37 +17,36 @@ from camio_import.cli.options import (
     Parser,
     add_output_options,
     add_reading_options,
+    add_watching_options,
     box_address,
-    choose_on_terminal,
-    environment,
+    bytes_from,
     extensions_from,
     folder_from,
-    hook_data_from,
-    is_terminal,
+    log_count_from,
     port_number,
     reader_from,
 )
 from camio_import.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from camio_import.cli.ledgers import Destination
-    from camio_import.hooks import HookContext
-    from camio_import.hooks.loader import FoundHook
+    from camio_import.cli.settings import Settings
     from camio_import.progress import Reporter
     from camio_import.reading import ClipReader
-    from camio_import.workers import StopRequest
 
 USAGE = "camio-import [options] DIR [HOOK_MODULE] [BOX_IP]"
 
 DESCRIPTION = """\
 Sends the videos below a folder to a Camio Box, and accounts for every one of
 them. Stop it at any time, even by pulling the plug: the same command goes on.
+With --watch it stays, and sends what arrives.
 
 other commands (camio-import COMMAND --help says more):
   check DIR      look at the files without sending anything; proposes a --regex
   status [DIR]   what has been sent, what has not, and why
   why FILE       everything that happened to one file
   hooks          list and check hook modules
+  config show    every setting, its value, and where that comes from
+  service        keep watching folders, also after a restart of the computer
   box            a Camio Box in this program, for trying things out
   demo           see the whole thing work, without a Box and without videos"""
 
@@ -73,6 +69,9 @@ examples:
 
   Plans and picture sizes for each camera, from a file:
     camio-import --hook_data_json_file cameras.json ~/videos 192.168.1.57
+
+  Watch the folders of a station, as its file says (docs/configuration.md):
+    camio-import --config station.toml
 
   Try it without a Box, on your own files:
     camio-import --regex "..." ~/videos local
@@ -114,7 +113,17 @@ def parser() -> Parser:
         "--api_url", metavar="URL", help="another address for the Camio service than https://www.camio.com"
     )
     camio.add_argument("-t", "--testing", action="store_true", help="use Camio's testing servers (for developers)")
+    camio.add_argument(
+        "--token_file", metavar="FILE",
+        help="a file with the access token, which only you can read, instead of CAMIO_OAUTH_TOKEN",
+    )  # fmt: skip
+    watching = parser.add_argument_group("watching")
+    add_watching_options(watching)
     running = parser.add_argument_group("running")
+    running.add_argument(
+        "--config", metavar="FILE",
+        help="take options from this file (TOML), and the folders to watch; what the command line says wins",
+    )  # fmt: skip
     running.add_argument(
         "--dry_run", action="store_true", help="show what would be sent, and neither send nor write anything"
     )
@@ -139,6 +148,14 @@ def parser() -> Parser:
     showing.add_argument("--json", action="store_true", help="print every event as a line of JSON, for other programs")
     showing.add_argument("--log_file", metavar="FILE", help="add a protocol of the run to this file")
     showing.add_argument(
+        "--log_size", type=bytes_from, metavar="SIZE", default=10_000_000,
+        help="when the log file is put aside and a new one begun: 500kB, 10MB, 1GB (default: 10MB)",
+    )  # fmt: skip
+    showing.add_argument(
+        "--log_count", type=log_count_from, metavar="N", default=5,
+        help="how many such old log files are kept, as FILE.1, FILE.2 and so on (default: %(default)s)",
+    )  # fmt: skip
+    showing.add_argument(
         "-c", "--csv", action="store_true", help="send nothing; print what the ledger knows of DIR's files as CSV"
     )
     showing.add_argument("--version", action="version", version=f"camio-import {__version__}")
@@ -150,13 +167,20 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         parser().print_help()
         return int(ExitCode.USAGE)
-    options = parser().parse_strictly(arguments)
+    from camio_import.cli.settings import settings_from
+
+    settings = settings_from(arguments, os.environ)
+    if settings.is_watch:
+        from camio_import.cli.watching import run_watch
+
+        return run_watch(settings)
+    options = settings.options
     folder = folder_from(options.places[0] if options.places else None)
     hook_spec, box_text = split_targets(options)
     address = box_address(box_text, options.port)
     if options.csv:
-        return _print_csv(options, folder, hook_spec, address)
-    return run_import(options, folder, hook_spec, address)
+        return _print_csv(settings, folder, hook_spec, address)
+    return run_import(settings, folder, hook_spec, address)
 
 
 def split_targets(options: argparse.Namespace) -> tuple[str, str | None]:
@@ -189,157 +213,34 @@ def _is_hook(text: str) -> bool:
     return looks_like_hook(text)
 
 
-@dataclass(slots=True)
-class _LocalBox:
-    """The embedded Box for the time of one import."""
-
-    url: str
-    port: int
-    folder: Path
-
-
-@contextmanager
-def _local_box(storage: Path) -> Iterator[_LocalBox]:
-    """A Box that keeps what it receives beside the ledger that records it."""
-    from camio_import.box import EmbeddedBox
-
-    folder = storage.with_name(storage.stem + "-box")
-    with EmbeddedBox(folder, log_limit=100) as box:
-        yield _LocalBox(box.url, box.port, folder)
-
-
-def run_import(options: argparse.Namespace, folder: Path, hook_spec: str, address: BoxAddress) -> int:
+def run_import(settings: Settings, folder: Path, hook_spec: str, address: BoxAddress) -> int:
     """Put the parts together, run the engine, show the summary."""
-    from camio_import.cli.ledgers import ledger_path
-    from camio_import.cli.logs import start_logging, stop_logging
     from camio_import.cli.stopping import stop_on_signals
-    from camio_import.cli.summary import describe
-    from camio_import.hooks.loader import find_hook, ready_hook
-    from camio_import.progress import Warned
-    from camio_import.state import Ledger
+    from camio_import.cli.wiring import open_parts, show_end
     from camio_import.uploader import Importer, ImportOptions
     from camio_import.walker import Walker
     from camio_import.workers import StopRequest
 
+    options = settings.options
     reader = reader_from(options, folder)
     walker = Walker(str(folder), extensions_from(options))
-    data = _hook_data(options)
-    found = find_hook(hook_spec)
-    variables = environment()
-    destination = _destination(found, data, address)
-    storage = ledger_path(options.storage, destination)
     stop = StopRequest()
     with ExitStack() as stack:
-        screen, reporter = _reporters(options)
-        stack.callback(reporter.close)
-        handlers = start_logging(
-            log_file=options.log_file, verbose=options.verbose, secrets=_log_secrets(data, variables),
-            say=lambda message: screen.handle(Warned(message)),  # it is in the log already
-        )  # fmt: skip
-        stack.callback(stop_logging, handlers)
         stack.enter_context(stop_on_signals(stop))
-        hook = ledger = None
-        if not options.dry_run:
-            if address.is_local:
-                # The ledger first: what refuses it, or locks it, is to be said before a Box is made beside it.
-                ledger = stack.enter_context(Ledger(storage, destination=destination.label))
-                box = stack.enter_context(_local_box(storage))
-                reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
-                address = replace(address, port=box.port)
-                data = {**data, "api_url": box.url, "access_token": "local", "device_id": ""}
-            hook = ready_hook(found, _context(options, data, variables, address, stop))
-            stack.callback(hook.close)
-        elif storage.exists():
-            storage = _copy_of(storage, stack)
-        else:
-            storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        if ledger is None:
-            ledger = stack.enter_context(Ledger(storage, destination=destination.label))
-        _say_once(reader, options, reporter)
+        parts = open_parts(settings, hook_spec, address, stop, stack)
+        _say_once(reader, options, parts.reporter)
         importer = Importer(
-            ledger, hook, walker, reader,
+            parts.ledger, parts.hook, walker, reader,
             ImportOptions(
-                destination.label, options.workers, options.patience, options.retry_failed, options.dry_run
+                parts.destination.label, options.workers, options.patience, options.retry_failed, options.dry_run
             ),
-            reporter, stop,
+            parts.reporter, stop,
         )  # fmt: skip
         logging.getLogger("camio_import").info("camio-import %s, folder %s", __version__, folder)
         summary = importer.run()
-        reporter.close()
-        if not options.json and not options.quiet:
-            with suppress(OSError):  # nobody reads it; what counts is the status
-                print(describe(summary, status_command=_status_command(options), plan_only=options.dry_run), flush=True)
-        elif options.quiet and summary.stopped_because:
-            print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
+        parts.reporter.close()
+        show_end(summary, options)
     return summary.exit_code
-
-
-def _context(
-    options: argparse.Namespace,
-    data: dict[str, Any],
-    variables: Mapping[str, str],
-    address: BoxAddress,
-    stop: StopRequest,
-) -> HookContext:
-    from camio_import.hooks import HookContext
-
-    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not options.json
-    return HookContext(
-        data=data,
-        environment={} if address.is_local else variables,
-        host=address.host,
-        port=address.port,
-        logger=logging.getLogger("camio_import.hook"),
-        choose=choose_on_terminal if can_ask else None,
-        sleep=stop.sleep,
-    )
-
-
-def _hook_data(options: argparse.Namespace) -> dict[str, Any]:
-    data = hook_data_from(options.hook_data_json, options.hook_data_json_file)
-    if options.testing:
-        data["test"] = True
-    if options.api_url:
-        data["api_url"] = options.api_url
-    return data
-
-
-def _log_secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str, ...]:
-    """What no log may hold. A Box's device id is one: the Box takes it for a password."""
-    from camio_import.hooks import secrets_in
-
-    device_ids = (str(data.get("device_id") or ""), variables.get("CAMIO_BOX_DEVICE_ID", ""))
-    return (*secrets_in(data, variables), *filter(None, device_ids))
-
-
-def _copy_of(storage: Path, stack: ExitStack) -> Path:
-    """A copy for a dry run, which may then be written like the real one, and leaves that as it is."""
-    from camio_import.ledger_file import copy_ledger
-
-    copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-"))) / storage.name
-    copy_ledger(storage, copy)
-    return copy
-
-
-def _reporters(options: argparse.Namespace) -> tuple[Reporter, Reporter]:
-    """Who draws the run, and who is told of it: the same, and the log if there is one."""
-    from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several
-    from camio_import.progress import NullReporter
-
-    drawn: Reporter
-    if options.json:
-        drawn = JsonReporter(sys.stdout)
-    elif options.quiet:
-        drawn = NullReporter()
-    # With -v the log goes to the terminal, too, and bars would be torn apart by it.
-    elif is_terminal(sys.stderr) and not options.verbose:
-        drawn = BarReporter(sys.stderr)
-    else:
-        drawn = PlainReporter(sys.stderr)
-    shown = Several(drawn)
-    if options.log_file is None:
-        return shown, shown
-    return shown, Several(shown, LogReporter(logging.getLogger("camio_import")))
 
 
 def _say_once(reader: ClipReader, options: argparse.Namespace, reporter: Reporter) -> None:
@@ -349,32 +250,15 @@ def _say_once(reader: ClipReader, options: argparse.Namespace, reporter: Reporte
         reporter.handle(Warned("the times in the names are taken for UTC; if they are local times, give --timezone"))
 
 
-def _status_command(options: argparse.Namespace) -> str:
-    storage = f" --storage {shlex.quote(options.storage)}" if options.storage else ""
-    return f"camio-import status{storage}"
-
-
-def _destination(found: FoundHook, data: dict[str, Any], address: BoxAddress) -> Destination:
-    """Where the files go, which decides on the ledger."""
-    from camio_import.cli.ledgers import destination_of
-
-    # For a hook that says nothing of places, the address is the place.
-    place = f"{address.host}:{address.port}" if address.host and not address.is_local else ""
-    return destination_of(
-        found.name,
-        is_local=address.is_local,
-        is_testing=data.get("test") is True,
-        api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
-        place=found.place(data) or place,
-    )
-
-
-def _print_csv(options: argparse.Namespace, folder: Path, hook_spec: str, address: BoxAddress) -> int:
+def _print_csv(settings: Settings, folder: Path, hook_spec: str, address: BoxAddress) -> int:
     from camio_import.cli.ledgers import ledger_path
     from camio_import.cli.status_command import print_csv
+    from camio_import.cli.wiring import destination_from, hook_data_of
     from camio_import.hooks.loader import find_hook
 
-    path = ledger_path(options.storage, _destination(find_hook(hook_spec), _hook_data(options), address))
+    path = ledger_path(
+        settings.options.storage, destination_from(find_hook(hook_spec), hook_data_of(settings), address)
+    )
     if not path.exists():
         raise UsageError("Nothing has been imported yet, so there is no ledger.", next_step="Run the import first.")
     return print_csv(path, folder)

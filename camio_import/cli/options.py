@@ -7,6 +7,8 @@ import difflib
 import json
 import os
 import re
+import shlex
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +59,29 @@ class Parser(argparse.ArgumentParser):
                 f"The order is: {self.usage.split(chr(10))[0] if self.usage else self.prog}",
             )
         return known
+
+    def parse_given(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Only what is on this command line, without any default: option -> value.
+
+        Raises UsageError like `parse_strictly`; shows the help, and ends, when that is asked for.
+        """
+        self.parse_strictly(arguments)  # first as usual: the help tells the defaults
+        defaults = [(action, action.default) for action in self.settings().values()]
+        for action, _ in defaults:
+            action.default = argparse.SUPPRESS
+        try:
+            return vars(self.parse_strictly(arguments))
+        finally:
+            for action, default in defaults:
+                action.default = default
+
+    def settings(self) -> dict[str, argparse.Action]:
+        """Name without dashes -> each option that has a value; `--help` and `--version` have none."""
+        return {
+            action.dest: action
+            for action in self._actions
+            if action.option_strings and action.default is not argparse.SUPPRESS
+        }
 
     def _with_underscores(self, arguments: Sequence[str]) -> list[str]:
         """Long options may be written with dashes, too: --hook-data-json-file is --hook_data_json_file."""
@@ -111,6 +136,45 @@ def add_reading_options(parser: argparse._ActionsContainer, *, default_regex: st
         "--send_unreadable", action="store_true",
         help="send videos that cannot be opened, too (cut off when the camera lost power, for example);"
         " otherwise they are listed and left out",
+    )  # fmt: skip
+
+
+def add_watching_options(parser: argparse._ActionsContainer) -> None:
+    """Those of a station that runs by itself."""
+    parser.add_argument(
+        "--watch", action="store_true",
+        help="go on after the import: wait for new videos below DIR, and send each once it has landed whole, until"
+        " stopped",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", metavar="DIR", action="append", default=None,
+        help="one more folder to watch; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rescan", type=interval_from, metavar="TIME", default=600.0,
+        help="how often the whole folder is looked through, for files of which the system told nothing; times are"
+        " written 5s, 10min, 2h or 1d (default: 10min)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--settle", type=seconds_from, metavar="TIME", default=5.0,
+        help="how long a file must have been unchanged before it is sent (default: 5s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--give_up", type=seconds_from, metavar="TIME", default=86_400.0,
+        help="when to report a file that does not become a whole video, instead of waiting for it (default: 24h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--poll", action="store_true",
+        help="look every few seconds instead of waiting to be told of new files: for folders on a network, most of"
+        " which are recognised by themselves",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch_seconds", type=seconds_from, metavar="SECONDS", default=60.0,
+        help="files that arrive become one job; it is closed when none has come for so long (default: 60)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch_files", type=batch_size_from, metavar="N", default=500,
+        help="or when it has so many files (default: %(default)s)",
     )  # fmt: skip
 
 
@@ -250,6 +314,59 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+_SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_LONGEST_S = 10 * 366 * 86_400
+_LARGEST_BYTES = 10**15
+
+
+def seconds_from(text: str) -> float:
+    """A length of time in seconds, from `5`, `5s`, `0.5`, `10min`, `10m`, `2h` or `1d`. For argparse."""
+    seconds = _amount(text, _SECONDS)
+    if seconds is None or seconds > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"“{text}” is not a length of time such as 5s, 10min, 2h or 1d")
+    return seconds
+
+
+def interval_from(text: str) -> float:
+    """The same, of a second at least: what is done that often must leave time for something else. For argparse."""
+    seconds = seconds_from(text)
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"“{text}” is too short: one second is the least")
+    return seconds
+
+
+def bytes_from(text: str) -> int:
+    """A size in bytes, from `10MB`, `500kB`, `1GB`, `64KiB` or a plain number of bytes. For argparse."""
+    size_bytes = _amount(text, _BYTES)
+    if size_bytes is None or not 1 <= size_bytes <= _LARGEST_BYTES:
+        raise argparse.ArgumentTypeError(f"“{text}” is not a size such as 500kB, 10MB or 1GB")
+    return round(size_bytes)
+
+
+def batch_size_from(text: str) -> int:
+    """How many files make a batch. For argparse."""
+    return _count(text, most=100_000, of="files")
+
+
+def log_count_from(text: str) -> int:
+    """How many old log files are kept. For argparse."""
+    return _count(text, most=1000, of="files")
+
+
+def _amount(text: str, factors: Mapping[str, int]) -> float | None:
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d*)?|\.\d+)\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    if match is None or match[2] not in factors:
+        return None
+    return float(match[1]) * factors[match[2]]
+
+
+def _count(text: str, *, most: int, of: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"“{text}” is not a number of {of} from 1 to {most}")
+    return int(text)
+
+
 def hook_data_from(text: str | None, file: str | None) -> dict[str, Any]:
     """The merged hook data: values of `-d` win over the same keys of `-f`. Raises UsageError."""
     data: dict[str, Any] = {}
@@ -318,6 +435,39 @@ def _json_problem(text: str, what: str, error: json.JSONDecodeError) -> UsageErr
         f"    {line[first : first + 72].expandtabs(1)}\n    {' ' * (column - 1 - first)}^",
         next_step=cause,
     )
+
+
+_LONGEST_TOKEN_BYTES = 64 * 1024
+
+
+def token_in(file: str) -> str:
+    """The access token that the file holds. Raises UsageError, which never shows what is in it."""
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as opened:
+            # Of the open file, so that it cannot be another one by the time it is read.
+            permissions = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            content = opened.read(_LONGEST_TOKEN_BYTES)
+    except OSError as error:
+        raise UsageError(
+            f"The token file {file} cannot be read: {error.strerror or error}.",
+            next_step="Check the path after --token_file, and whose file it is.",
+        ) from error
+    if os.name == "posix" and permissions & 0o077:
+        raise UsageError(
+            f"The token file {file} is open to other users of this computer (permissions {permissions:03o}).",
+            next_step=f"chmod 600 {shlex.quote(str(path))}",
+        )
+    try:
+        token = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        token = ""
+    if not token or any(character.isspace() or not character.isprintable() for character in token):
+        raise UsageError(
+            f"The token file {file} does not hold an access token.",
+            next_step="It must hold the token in one line, and nothing else.",
+        )
+    return token
 
 
 def state_folder() -> Path:

@@ -36,6 +36,7 @@ from camio_import.progress import (
     UploadStopped,
     Waiting,
     Warned,
+    WatchStarted,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class Messages:
         match event:
             case RunStarted(folder=folder, destination=destination):
                 return f"Importing {shown(folder)} to {destination}"
+            case WatchStarted(folders=folders, destination=destination):
+                several = ", ".join(map(shown, folders))
+                return f"Watching {several}; what arrives is sent to {destination}. Ctrl-C stops it."
             case FileSkipped(path=path, detail=detail):
                 self._skips += 1
                 if self._skips_shown is not None and self._skips > self._skips_shown:
@@ -175,6 +179,35 @@ class PlainReporter:
             print(line, file=self._stream, flush=True)
         except OSError:
             pass  # a full disk or a closed pipe under the output must not end the import
+
+    def close(self) -> None:
+        pass
+
+
+class WatchReporter:
+    """A line with the time of day for each thing that happens, for a watch that nobody looks at for hours."""
+
+    def __init__(self, stream: TextIO, *, now: Callable[[], datetime] = datetime.now) -> None:
+        self._stream = stream
+        self._now = now
+        self._messages = Messages(skips_shown=None)
+
+    def handle(self, event: Event) -> None:
+        match event:
+            case FileUploaded(path=path, camera=camera, size_bytes=size_bytes, seconds=seconds):
+                line: str | None = f"sent {_name(path)} ({shown(camera)}, {size(size_bytes)} in {duration(seconds)})"
+            case FileDuplicate(path=path):
+                line = f"{_name(path)} is a copy of a file that was sent"
+            case ShardRegistered(job_id=job_id, files=files) if job_id:
+                line = f"job {shown(job_id)}: {count(files, 'file')} registered"
+            case _:
+                line = self._messages.of(event)
+        if line is None:
+            return
+        try:
+            print(f"{self._now():%H:%M:%S} {line.strip()}", file=self._stream, flush=True)
+        except OSError:
+            pass  # as in PlainReporter
 
     def close(self) -> None:
         pass

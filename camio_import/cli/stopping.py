@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -17,13 +17,16 @@ from camio_import.workers import StopRequest
 
 
 @contextmanager
-def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """While inside, signals set `stop`."""
+def stop_on_signals(stop: StopRequest, *, on_hangup: Callable[[], None] | None = None) -> Iterator[None]:
+    """While inside, signals set `stop`; but the hang-up signal calls `on_hangup`, when that is given."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; whoever runs us elsewhere stops us otherwise
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if on_hangup is not None and number == getattr(signal, "SIGHUP", None):
+            on_hangup()
+            return
         status = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
         if stop.is_set():
             os._exit(int(status))  # the ledger is as safe as after a power cut

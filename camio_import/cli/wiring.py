@@ -1,0 +1,192 @@
+"""The parts of a run, made as the settings say: reporters, log, ledger, hook."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from camio_import.cli.ledgers import Destination, destination_of, ledger_path
+from camio_import.cli.logs import start_logging, stop_logging
+from camio_import.cli.options import BoxAddress, choose_on_terminal, environment, hook_data_from, is_terminal
+from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several, WatchReporter
+from camio_import.cli.settings import Settings, variables_with_token
+from camio_import.cli.summary import describe
+from camio_import.hooks import CheckedHook, HookContext, secrets_in
+from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
+from camio_import.ledger_file import copy_ledger
+from camio_import.model import Summary
+from camio_import.progress import NullReporter, Reporter, Warned
+from camio_import.state import Ledger
+from camio_import.workers import StopRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run works with. `hook` is None in a dry run, and `ledger` then one that is thrown away."""
+
+    ledger: Ledger
+    hook: CheckedHook | None
+    reporter: Reporter
+    destination: Destination
+
+
+def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: StopRequest, stack: ExitStack) -> Parts:
+    """Open everything; `stack` closes it. The user is told what the settings warn of.
+
+    Raises:
+        CamioImportError: something cannot be used as given.
+    """
+    options = settings.options
+    data = hook_data_of(settings)
+    found = find_hook(hook_spec)
+    variables = variables_with_token(settings, data, environment())
+    destination = destination_from(found, data, address)
+    storage = ledger_path(options.storage, destination)
+    reporter = _start_reporting(settings, log_secrets(data, variables), stack)
+    hook = ledger = None
+    if not options.dry_run:
+        if address.is_local:
+            # The ledger first: what refuses it, or locks it, is to be said before a Box is made beside it.
+            ledger = stack.enter_context(Ledger(storage, destination=destination.label))
+            box = stack.enter_context(_local_box(storage))
+            reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
+            address = replace(address, port=box.port)
+            data = {**data, "api_url": box.url, "access_token": "local", "device_id": ""}
+        hook = ready_hook(found, _context(options, data, variables, address, stop))
+        stack.callback(hook.close)
+    elif storage.exists():
+        storage = _copy_of(storage, stack)
+    else:
+        storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
+    if ledger is None:
+        ledger = stack.enter_context(Ledger(storage, destination=destination.label))
+    for warning in settings.warnings:
+        reporter.handle(Warned(warning))
+    return Parts(ledger, hook, reporter, destination)
+
+
+def show_end(summary: Summary, options: argparse.Namespace) -> None:
+    """The summary, as far as the options want to see it."""
+    if not options.json and not options.quiet:
+        with suppress(OSError):  # nobody reads it; what counts is the status
+            print(describe(summary, status_command=_status_command(options), plan_only=options.dry_run), flush=True)
+    elif options.quiet and summary.stopped_because:
+        print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
+
+
+def destination_from(found: FoundHook, data: dict[str, Any], address: BoxAddress) -> Destination:
+    """Where the files go, which decides on the ledger."""
+    # For a hook that says nothing of places, the address is the place.
+    place = f"{address.host}:{address.port}" if address.host and not address.is_local else ""
+    return destination_of(
+        found.name,
+        is_local=address.is_local,
+        is_testing=data.get("test") is True,
+        api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
+        place=found.place(data) or place,
+    )
+
+
+def _context(
+    options: argparse.Namespace,
+    data: dict[str, Any],
+    variables: Mapping[str, str],
+    address: BoxAddress,
+    stop: StopRequest,
+) -> HookContext:
+    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not options.json
+    return HookContext(
+        data=data,
+        environment={} if address.is_local else variables,
+        host=address.host,
+        port=address.port,
+        logger=logging.getLogger("camio_import.hook"),
+        choose=choose_on_terminal if can_ask else None,
+        sleep=stop.sleep,
+    )
+
+
+def hook_data_of(settings: Settings) -> dict[str, Any]:
+    """The hook data of the configuration file, over which -f and -d win key by key."""
+    options = settings.options
+    data = {**settings.hook_data, **hook_data_from(options.hook_data_json, options.hook_data_json_file)}
+    if options.testing:
+        data["test"] = True
+    if options.api_url:
+        data["api_url"] = options.api_url
+    return data
+
+
+def log_secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str, ...]:
+    """What no log may hold. A Box's device id is one: the Box takes it for a password."""
+    device_ids = (str(data.get("device_id") or ""), variables.get("CAMIO_BOX_DEVICE_ID", ""))
+    return (*secrets_in(data, variables), *filter(None, device_ids))
+
+
+def _start_reporting(settings: Settings, secrets: tuple[str, ...], stack: ExitStack) -> Reporter:
+    """Who is told of the run: whoever draws it, and the log if there is one."""
+    options = settings.options
+    screen = Several(_screen(options, is_watch=settings.is_watch))
+    reporter: Reporter = screen
+    if options.log_file is not None:
+        reporter = Several(screen, LogReporter(logging.getLogger("camio_import")))
+    stack.callback(reporter.close)
+    handlers = start_logging(
+        log_file=options.log_file, log_size_bytes=options.log_size, log_count=options.log_count,
+        verbose=options.verbose, secrets=secrets,
+        say=lambda message: screen.handle(Warned(message)),  # it is in the log already
+    )  # fmt: skip
+    stack.callback(stop_logging, handlers)
+    return reporter
+
+
+def _screen(options: argparse.Namespace, *, is_watch: bool) -> Reporter:
+    if options.json:
+        return JsonReporter(sys.stdout)
+    if options.quiet:
+        return NullReporter()
+    if is_watch:
+        return WatchReporter(sys.stderr)
+    # With -v the log goes to the terminal, too, and bars would be torn apart by it.
+    if is_terminal(sys.stderr) and not options.verbose:
+        return BarReporter(sys.stderr)
+    return PlainReporter(sys.stderr)
+
+
+def _copy_of(storage: Path, stack: ExitStack) -> Path:
+    """A copy for a dry run, which may then be written like the real one, and leaves that as it is."""
+    copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-"))) / storage.name
+    copy_ledger(storage, copy)
+    return copy
+
+
+@dataclass(slots=True)
+class _LocalBox:
+    """The embedded Box for the time of one import."""
+
+    url: str
+    port: int
+    folder: Path
+
+
+@contextmanager
+def _local_box(storage: Path) -> Iterator[_LocalBox]:
+    """A Box that keeps what it receives beside the ledger that records it."""
+    from camio_import.box import EmbeddedBox
+
+    folder = storage.with_name(storage.stem + "-box")
+    with EmbeddedBox(folder, log_limit=100) as box:
+        yield _LocalBox(box.url, box.port, folder)
+
+
+def _status_command(options: argparse.Namespace) -> str:
+    storage = f" --storage {shlex.quote(options.storage)}" if options.storage else ""
+    return f"camio-import status{storage}"

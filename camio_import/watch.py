@@ -1,0 +1,522 @@
+"""A watch: folders are watched, and what has landed in them is sent at once; jobs are asked for in batches.
+
+    lookouts (a thread each) --> arrivals --> ledger --> camera known? --> send (see `sending.py`)
+                                                                              |
+    the batch is quiet, or large enough --> job for what was delivered --> register its shards
+
+Files are sent before their job is asked for, because nobody knows how many will still come: the
+service ties files to a job only by the hashes that are registered with its shards (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from camio_import import __version__
+from camio_import.drive import DriveWatch
+from camio_import.errors import (
+    BadAnswer,
+    CamioImportError,
+    ExitCode,
+    HookBroken,
+    LedgerUnusable,
+    LedgerWriteFailed,
+    Refused,
+    RetryLater,
+    Unreachable,
+)
+from camio_import.hooks import CheckedHook
+from camio_import.intake import Intake
+from camio_import.jobs import is_surely_not_created, request_for
+from camio_import.known_files import KnownFile
+from camio_import.lookout import Arrival, FolderToWatch, Lookout, LookoutStatus, Message
+from camio_import.model import Camera, JobPlan, Reason, RecordedClip, Rejected, Summary
+from camio_import.progress import Connected, JobCreated, Reporter, RunFinished, Waiting, Warned, WatchStarted
+from camio_import.retry import Backoff, Concurrency
+from camio_import.sending import Patience, Sending
+from camio_import.state import Ledger
+from camio_import.tasks import Silence
+from camio_import.walker import Walker
+from camio_import.watch_notes import LandingFile, WatchedFolder
+from camio_import.workers import Clock, Crew, StopRequest, SystemClock, Task
+
+log = logging.getLogger("camio_import")
+
+ARRIVALS_IN_FLIGHT = 1000
+MOST_IN_HAND = 10_000
+"""So many files to send are kept in mind; the others wait on the disk, and are found there later."""
+NOTE_S = 5.0
+"""How often it is written down what is waited for, if that has changed."""
+LOOK_FOR_BOX_S = 60.0
+"""A Box that has been silent for so long may have another address now."""
+STOP_LOOKOUT_S = 1.5
+FINISH_S = 30.0
+"""How long a reload waits for what is being sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How a watch is run. A batch is closed after `batch_s` without an arrival, or with `batch_files`."""
+
+    destination: str
+    workers: int | None = None
+    retry_failed: bool = False
+    batch_s: float = 60.0
+    batch_files: int = 500
+
+
+@dataclass(slots=True)
+class Errand:
+    """One call to the hook beside the sending of files: at most one at a time, tried until it succeeds.
+
+    `then` takes the result, in the turn's transaction; `failed` what was raised instead.
+    """
+
+    what: str
+    call: Callable[[], Any]
+    then: Callable[[Any], None]
+    failed: Callable[[BaseException], None] = lambda error: None
+    result: Any = None
+    error: BaseException | None = None
+
+    def run(self) -> None:
+        self.result = self.call()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What has arrived since the last job was asked for."""
+
+    is_open: bool = False
+    arrived_at: float = 0.0
+    delivered_at: float = 0.0
+    is_left_over: bool = False
+    """It was interrupted, and is finished before anything else."""
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The errand in flight, or when the next one may begin."""
+
+    crew: Crew
+    backoff: Backoff
+    due_at: float = 0.0
+    next: Errand | None = None
+    current: Errand | None = None
+    silence: Silence | None = None
+
+
+class Watcher:
+    """One watch, until it is asked to stop. The feed of a `Sending`.
+
+    `wants_end` is asked in each turn whether the watch is to end without breaking off what is being
+    sent, because its settings are to be read anew. `on_turn` is called in each turn.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        hook: CheckedHook,
+        folders: Sequence[FolderToWatch],
+        options: WatchOptions,
+        *,
+        reporter: Reporter,
+        stop: StopRequest,
+        clock: Clock | None = None,
+        backoff: Callable[[], Backoff] = Backoff,
+        wants_end: Callable[[], bool] = lambda: False,
+        on_turn: Callable[[], None] = lambda: None,
+        new_lookout: Callable[..., Lookout] = Lookout,
+    ) -> None:
+        self._ledger = ledger
+        self._hook = hook
+        self._options = options
+        self._reporter = reporter
+        self._stop = stop
+        self._clock = clock or SystemClock()
+        self._wants_end = wants_end
+        self._on_turn = on_turn
+        self._drives = DriveWatch([Walker(folder.reader.folder).root for folder in folders])
+        self._cameras: dict[str, Camera] = {}
+        self._waiting: dict[str, list[int]] = {}
+        self._is_connected = not hook.can_connect
+        self._sending = Sending(
+            ledger, hook,
+            drive=self._drives, reporter=reporter, stop=stop,
+            concurrency=Concurrency(fixed=options.workers if hook.thread_safe else 1),
+            patience=Patience(None), backoff=backoff, clock=self._clock,
+        )  # fmt: skip
+        self._calls = _Calls(Crew("errand", self._sending.accepts), backoff())
+        self._batch = _Batch()
+        self._slots = threading.Semaphore(ARRIVALS_IN_FLIGHT)
+        self._slots_owed = 0
+        self._lookouts = [
+            new_lookout(
+                folder, Path(ledger.path),
+                hand_over=self._sending.accepts.put, slots=self._slots, retry_failed=options.retry_failed,
+            )
+            for folder in folders
+        ]  # fmt: skip
+        self._intakes = {
+            id(lookout): Intake(
+                ledger, lookout.walker, lookout.folder.reader,
+                reporter=reporter, retry_failed=options.retry_failed, on_to_do=self._on_to_do,
+            )
+            for lookout in self._lookouts
+        }  # fmt: skip
+        self._noted: dict[str, tuple[object, ...]] = {}
+        self._note_due_at = 0.0
+        self._box_due_at = 0.0
+        self._accepted_before = 0
+        self._finish_by: float | None = None
+        self._outcomes: Counter[tuple[str, Reason | None]] = Counter()
+        self._job_ids: list[str] = []
+
+    # --- the whole watch -------------------------------------------------------------------------
+
+    def run(self) -> Summary:
+        """Watch until asked to stop, or to reload; or until something happens that a new beginning has
+        to mend: that is in the summary."""
+        began_at = self._clock.now()
+        paths = [lookout.path for lookout in self._lookouts]
+        self._reporter.handle(WatchStarted(tuple(paths), self._options.destination, str(self._ledger.path)))
+        for warning in self._ledger.warnings:
+            self._reporter.handle(Warned(warning))
+        run = self._ledger.start_run(paths[0], __version__, is_watch=True)
+        self._ledger.watch_notes.only(paths)
+        self._batch.is_left_over = self._batch.is_open = self._ledger.awaiting_job() > 0
+        ended_by: CamioImportError | None = None
+        try:
+            for lookout in self._lookouts:
+                lookout.start()
+            self._sending.add_due_shards()
+            self._sending.serve(self._cameras, self)
+        except (LedgerUnusable, LedgerWriteFailed):
+            raise  # nothing more can be written down
+        except CamioImportError as error:
+            log.debug("the watch was ended by", exc_info=True)
+            ended_by = error
+        finally:
+            for lookout in self._lookouts:
+                lookout.stop()
+            for lookout in self._lookouts:
+                lookout.join(STOP_LOOKOUT_S / len(self._lookouts))
+            self._calls.crew.dismiss()
+        self._ledger.watch_notes.stopped()
+        summary = self._summary(ended_by, self._clock.now() - began_at)
+        self._ledger.finish_run(run, asdict(summary))
+        self._reporter.handle(RunFinished(summary))
+        return summary
+
+    # --- for those who ask ------------------------------------------------------------------------
+
+    @property
+    def uploaded(self) -> int:
+        """How many files this watch has sent."""
+        return self._sending.accepted
+
+    @property
+    def to_send(self) -> int:
+        """How many files have landed and are still to be sent."""
+        return self._in_hand()
+
+    @property
+    def statuses(self) -> list[LookoutStatus]:
+        """How each folder is watched, in the order given."""
+        return [lookout.status for lookout in self._lookouts]
+
+    # --- the feed --------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return self._finish_by is None
+
+    @property
+    def is_running(self) -> bool:
+        return self._calls.current is not None
+
+    @property
+    def is_asking(self) -> bool:
+        current = self._calls.current
+        return current is not None and current.what == "create_job"
+
+    @property
+    def next_due_at(self) -> float | None:
+        return self._calls.due_at
+
+    def settle(self, task: Task) -> None:
+        if isinstance(task, Arrival):
+            self._take_in(task)
+            self._give_back_slot()
+        elif isinstance(task, Errand):
+            self._settle_errand(task)
+        elif isinstance(task, Message):
+            self._reporter.handle(Warned(task.text))
+
+    def turn(self, now: float) -> None:
+        self._on_turn()
+        self._note_deliveries(now)
+        if self._wants_end() and self._finish_by is None:
+            self._finish_by = now + FINISH_S
+            self._sending.finish()
+        if self._finish_by is not None and now > self._finish_by:
+            self._stop.ask(ExitCode.TERMINATED)
+        if now >= self._note_due_at:
+            self._note_due_at = now + NOTE_S
+            self._note_folders()
+        if self._calls.current is None and self._calls.next is None and now >= self._calls.due_at:
+            self._calls.next = self._next_errand(now)
+        self._pay_slots()
+
+    def start(self, now: float) -> None:
+        calls = self._calls
+        if calls.next is not None:
+            calls.current, calls.next = calls.next, None
+            calls.silence = Silence(calls.current.what, now)
+            calls.crew.start(calls.current)
+        elif calls.current is not None and calls.silence is not None:
+            calls.silence.look(now, 0, self._reporter)
+
+    def take_back(self, clip: RecordedClip, why: str) -> None:
+        path = clip.clip.file.path
+        root = self._drives.root_of(path)
+        for lookout in self._lookouts:
+            if lookout.path == root:
+                lookout.notice_soon(path)
+                lookout.check_soon()
+
+    # --- taking in -------------------------------------------------------------------------------
+
+    def _take_in(self, arrival: Arrival) -> None:
+        intake = self._intakes[id(arrival.lookout)]
+        result = arrival.result
+        if isinstance(result, Rejected) and result.is_folder:
+            folder = intake.folder_id(arrival.path, arrival.relative_path)
+            intake.reject(intake.place_in(folder, b""), result)
+            return
+        if arrival.file is None and result is None:
+            self._gone(arrival, intake)
+            return
+        place = intake.place_of(arrival.path, arrival.relative_path)
+        if arrival.file is None:
+            assert isinstance(result, Rejected)
+            intake.reject(place, result)
+            return
+        to_read = intake.to_read(place, arrival.file)
+        if to_read is None:
+            return
+        if result is None:
+            arrival.lookout.notice_soon(arrival.path)  # the ledger asks for a look into it
+        else:
+            intake.record(to_read[0], result)
+
+    def _gone(self, arrival: Arrival, intake: Intake) -> None:
+        note = self._known_folder_note(arrival)
+        if note is not None:
+            self._ledger.folder_can_be_read(note.file_id)
+            return
+        known = intake.place_of(arrival.path, arrival.relative_path).known
+        if known is not None:
+            intake.gone(known, arrival.path)
+
+    def _known_folder_note(self, arrival: Arrival) -> KnownFile | None:
+        """What was noted of a folder at that path when it could not be read."""
+        folder = self._ledger.known.folder(arrival.path)
+        return None if folder is None else self._ledger.known.at(folder, b"")
+
+    def _on_to_do(self, file_id: int, camera_name: str) -> None:
+        self._batch.is_open = True
+        self._batch.arrived_at = self._clock.now()
+        if camera_name in self._cameras:
+            self._sending.add(file_id)
+        else:
+            waiting = self._waiting.setdefault(camera_name, [])
+            if file_id not in waiting:
+                waiting.append(file_id)
+
+    def _in_hand(self) -> int:
+        return self._sending.backlog + sum(map(len, self._waiting.values()))
+
+    def _give_back_slot(self) -> None:
+        if self._in_hand() < MOST_IN_HAND:
+            self._slots.release()
+        else:
+            self._slots_owed += 1
+
+    def _pay_slots(self) -> None:
+        if self._slots_owed and self._in_hand() < MOST_IN_HAND:
+            self._slots.release(self._slots_owed)
+            self._slots_owed = 0
+
+    # --- errands: what is asked of the service beside sending -----------------------------------------
+
+    def _next_errand(self, now: float) -> Errand | None:
+        if self._finish_by is not None:
+            return None
+        unknown = self._unknown_cameras()
+        if not self._is_connected and (unknown or self._batch.is_open):
+            return Errand("connect", self._hook.connect, self._on_connected)
+        if unknown:
+            return Errand("register_cameras", lambda: self._hook.register_cameras(unknown), self._on_registered)
+        if self._batch.is_open and self._is_batch_over(now):
+            return self._close_batch()
+        if self._is_box_silent(now):
+            self._box_due_at = now + LOOK_FOR_BOX_S
+            return Errand("connect", self._hook.connect, self._on_connected)
+        return None
+
+    def _unknown_cameras(self) -> tuple[str, ...]:
+        names = set(self._waiting)
+        if self._batch.is_left_over:
+            names.update(self._ledger.awaiting_job_cameras())
+        return tuple(sorted(names - set(self._cameras)))
+
+    def _is_box_silent(self, now: float) -> bool:
+        since = self._sending.blocked_since
+        if since is None or not self._hook.can_connect:
+            return False
+        return now - since > LOOK_FOR_BOX_S and now >= self._box_due_at
+
+    def _on_connected(self, _: object) -> None:
+        self._is_connected = True
+
+    def _on_registered(self, cameras: dict[str, Camera]) -> None:
+        self._cameras.update(cameras)
+        self._reporter.handle(Connected(tuple(sorted(cameras))))
+        for name in [name for name in self._waiting if name in self._cameras]:
+            for file_id in self._waiting.pop(name):
+                self._sending.add(file_id)
+
+    def _settle_errand(self, errand: Errand) -> None:
+        calls = self._calls
+        calls.crew.finished()
+        calls.current = calls.silence = None
+        error = errand.error
+        if error is None:
+            calls.backoff.reset()
+            errand.then(errand.result)
+            return
+        errand.failed(error)
+        if isinstance(error, RetryLater | Unreachable):
+            asked_for_s = error.retry_after_s if isinstance(error, RetryLater) else None
+            wait_s = calls.backoff.next_wait_s(asked_for_s)
+            calls.due_at = self._clock.now() + wait_s
+            self._reporter.handle(Waiting(str(error), wait_s))
+        elif isinstance(error, Refused):  # not of a file, but of what every file needs
+            self._sending.end(BadAnswer(str(error), next_step=error.next_step))
+        elif isinstance(error, Exception):
+            self._sending.end(error)
+        else:  # a hook that ends the process
+            self._sending.end(HookBroken(f"the hook module ended {errand.what} with {type(error).__name__}"))
+
+    # --- batches ---------------------------------------------------------------------------------
+
+    def _note_deliveries(self, now: float) -> None:
+        if self._sending.accepted != self._accepted_before:
+            self._accepted_before = self._sending.accepted
+            self._batch.is_open = True
+            self._batch.delivered_at = now
+
+    def _is_batch_over(self, now: float) -> bool:
+        if self._batch.is_left_over:
+            return True
+        if self._ledger.awaiting_job() >= self._options.batch_files:
+            return True
+        quiet_since = self._batch.arrived_at
+        if self._in_hand():
+            quiet_since = max(quiet_since, self._batch.delivered_at)
+        return now - quiet_since >= self._options.batch_s
+
+    def _close_batch(self) -> Errand | None:
+        """Ask for the job of what was delivered; when there is nothing left to ask for, the batch is over."""
+        self._batch.is_left_over = False
+        if not self._ledger.awaiting_job():
+            self._batch.is_open = False
+            self._tidy_up()
+            return None
+        job = self._ledger.begin_job_for_delivered(self._options.batch_files)
+        outline = self._ledger.delivered_outline(job)
+        assert outline is not None  # it was begun for some
+        clips = tuple(self._ledger.delivered_clips(job))
+        request = request_for(outline, self._cameras, lambda: iter(clips))
+
+        def created(plan: JobPlan) -> None:
+            self._ledger.assign_delivered(job, plan)
+            self._job_ids.append(plan.job_id)
+            self._reporter.handle(JobCreated(plan.job_id, request.item_count, len(plan.shards)))
+            self._sending.add_due_shards()
+
+        def failed(error: BaseException) -> None:
+            if is_surely_not_created(error):
+                self._ledger.abandon_job(job)
+            else:
+                self._ledger.lose_job(job)
+
+        return Errand("create_job", lambda: self._hook.create_job(request), created, failed)
+
+    def _tidy_up(self) -> None:
+        """What has its outcome is not kept in mind any more: a watch can run for months."""
+        for file_id in self._ledger.take_up_lost_duplicates():
+            self._on_to_do(file_id, self._ledger.known.by_id(file_id).camera_name or "")
+        self._outcomes.update(self._ledger.forget_done())
+
+    # --- notes for `status` ----------------------------------------------------------------------
+
+    def _note_folders(self) -> None:
+        for lookout in self._lookouts:
+            path, status = lookout.path, lookout.status
+            folder = WatchedFolder(path, status.state, status.detail, status.since, status.looked_at)
+            landing = _for_the_ledger(path, status)
+            key = (folder, tuple((file.path, file.size_bytes, file.mtime_ns, file.why) for file in landing))
+            if self._noted.get(path) != key:
+                self._noted[path] = key
+                self._ledger.watch_notes.note_folder(folder)
+                self._ledger.watch_notes.note_landing(path, landing)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _summary(self, ended_by: CamioImportError | None, seconds: float) -> Summary:
+        self._outcomes.update(self._ledger.forget_done())
+        rest, pending_bytes = self._ledger.to_do_counts(), self._ledger.to_do_size()[1]
+        skipped: Counter[Reason] = Counter()
+        failed: Counter[Reason] = Counter()
+        for (state, reason), files in self._outcomes.items():
+            if state == "skipped":
+                skipped[reason or Reason.READ_ERROR] += files
+            elif state == "failed":
+                failed[reason or Reason.REFUSED] += files
+        for intake in self._intakes.values():
+            skipped.update(intake.counts.newly_skipped)
+        summary = Summary(
+            uploaded=self._outcomes["uploaded", None],
+            duplicate=self._outcomes["duplicate", None],
+            skipped=dict(skipped),
+            failed=dict(failed),
+            pending=sum(rest.values()),
+            uploaded_bytes=self._sending.accepted_bytes,
+            pending_bytes=pending_bytes,
+            seconds=seconds,
+            job_ids=tuple(self._job_ids),
+            shards_open=self._ledger.shards_open(),
+            orphaned_jobs=self._ledger.orphaned_jobs(),
+            gone=sum(intake.counts.gone for intake in self._intakes.values()),
+            stopped_because="" if ended_by is None else str(ended_by),
+            next_step="" if ended_by is None else ended_by.next_step,
+            exit_code=int(ExitCode.OK if ended_by is None else ended_by.exit_code),
+        )
+        return replace(summary, found=summary.accounted_for)
+
+
+def _for_the_ledger(folder: str, status: LookoutStatus) -> list[LandingFile]:
+    now = datetime.now(UTC)
+    return [
+        LandingFile(file.path, folder, file.size_bytes, file.mtime_ns, file.waited_s, now, file.why)
+        for file in status.landing
+    ]
