@@ -33,6 +33,9 @@ from camio_import.watch_notes import FolderState, LandingFile
 
 log = logging.getLogger("camio_import")
 
+STATUS_S = 2.0
+"""How often it is told what is waited for."""
+MOST_NAMED = 1000
 HEALTH_S = 2.0
 """How often it is looked whether the folder is still there, and the same."""
 POLL_S = 5.0
@@ -99,6 +102,8 @@ class LookoutStatus:
     since: datetime
     looked_at: datetime | None = None
     landing: tuple[StillLanding, ...] = ()
+    landing_count: int = 0
+    """`landing` has at most `MOST_NAMED` of them: those that have been waited for longest."""
 
 
 class _Stopped(Exception):
@@ -140,6 +145,7 @@ class Lookout:
         self._mounts: frozenset[Mount] = frozenset()
         self._health_due_at = 0.0
         self._events_due_at = 0.0
+        self._status_due_at = 0.0
         self._pass: Iterator[Compared] | None = None
         self._pass_due_at: float | None = 0.0
         self._pass_began_at = 0.0
@@ -242,9 +248,12 @@ class Lookout:
         return max(0.0, min(moments) - now)
 
     def _publish(self, now: float) -> None:
-        landing = tuple(self._landing.still_landing(now))
+        if now < self._status_due_at:
+            return
+        self._status_due_at = now + STATUS_S
+        landing = sorted(self._landing.still_landing(now), key=lambda file: (-file.waited_s, -file.still_s))
         if landing or self.status.landing:
-            self.status = replace(self.status, landing=landing)
+            self.status = replace(self.status, landing=tuple(landing[:MOST_NAMED]), landing_count=len(landing))
 
     def _now_is(self, state: FolderState, detail: str) -> None:
         if (state, detail) != (self.status.state, self.status.detail):

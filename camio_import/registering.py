@@ -68,7 +68,10 @@ class Registering:
         if key is None:
             return
         self._open_files[key] -= 1
-        if self._open_files[key] <= 0 and self._ledger.is_due(key) and key not in self._due:
+        if self._open_files[key] > 0:
+            return
+        del self._open_files[key]
+        if self._ledger.is_due(key) and key not in self._due:
             self._due.append(key)
 
     @property
@@ -110,6 +113,7 @@ class Registering:
         self._current = None
         report, error = task.report, task.error
         if error is None:
+            self._tries.pop(task.key, None)
             self._ledger.shard_registered(task.key)
             self._reporter.handle(ShardRegistered(report.job_id, report.shard.shard_id, len(report.delivered)))
             return None

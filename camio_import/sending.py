@@ -218,6 +218,7 @@ class Sending:
         self._feed = feed
         self._shards.take_stock()
         self._run()
+        self._abandon = True  # what is still being hashed
         self._dismiss()
 
     def add_due_shards(self) -> None:

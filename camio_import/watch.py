@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -54,6 +54,8 @@ MOST_IN_HAND = 10_000
 """So many files to send are kept in mind; the others wait on the disk, and are found there later."""
 NOTE_S = 5.0
 """How often it is written down what is waited for, if that has changed."""
+JOBS_NAMED = 5
+"""So many of the last jobs are named when the watch ends."""
 LOOK_FOR_BOX_S = 60.0
 """A Box that has been silent for so long may have another address now."""
 STOP_LOOKOUT_S = 1.5
@@ -145,7 +147,7 @@ class Watcher:
         self._on_turn = on_turn
         self._drives = DriveWatch([Walker(folder.reader.folder).root for folder in folders])
         self._cameras: dict[str, Camera] = {}
-        self._waiting: dict[str, list[int]] = {}
+        self._waiting: dict[str, set[int]] = {}
         self._is_connected = not hook.can_connect
         self._sending = Sending(
             ledger, hook,
@@ -177,7 +179,7 @@ class Watcher:
         self._accepted_before = 0
         self._finish_by: float | None = None
         self._outcomes: Counter[tuple[str, Reason | None]] = Counter()
-        self._job_ids: list[str] = []
+        self._job_ids: deque[str] = deque(maxlen=JOBS_NAMED)
 
     # --- the whole watch -------------------------------------------------------------------------
 
@@ -337,9 +339,7 @@ class Watcher:
         if camera_name in self._cameras:
             self._sending.add(file_id)
         else:
-            waiting = self._waiting.setdefault(camera_name, [])
-            if file_id not in waiting:
-                waiting.append(file_id)
+            self._waiting.setdefault(camera_name, set()).add(file_id)
 
     def _in_hand(self) -> int:
         return self._sending.backlog + sum(map(len, self._waiting.values()))
@@ -391,7 +391,7 @@ class Watcher:
         self._cameras.update(cameras)
         self._reporter.handle(Connected(tuple(sorted(cameras))))
         for name in [name for name in self._waiting if name in self._cameras]:
-            for file_id in self._waiting.pop(name):
+            for file_id in sorted(self._waiting.pop(name)):
                 self._sending.add(file_id)
 
     def _settle_errand(self, errand: Errand) -> None:

@@ -11,9 +11,11 @@ from camio_import.cli import (
     VERBS,
     box_command,
     check_command,
+    config_command,
     demo_command,
     hooks_command,
     import_command,
+    service_command,
     status_command,
     why_command,
 )  # fmt: skip
@@ -29,6 +31,8 @@ PARSERS = {
     "hooks": hooks_command.parser(),
     "box": box_command.parser(),
     "demo": demo_command.parser(),
+    "config": config_command.parser(),
+    "service": service_command.parser(),
 }
 
 

@@ -29,10 +29,12 @@ SIDEWAYS = frozenset({
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
     ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
     ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("transport", "connection"),
-    ("ledger_file", "lock"), ("state", "ledger_file"), ("state", "known_files"), ("state", "watch_notes"), ("watch_notes", "ledger_file"),
-    ("ledger_report", "known_files"), ("ledger_report", "watch_notes"), ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"),
-    ("scan", "intake"), ("uploader", "intake"), ("uploader", "jobs"), ("watch", "lookout"), ("registering", "tasks"), ("sending", "tasks"), ("sending", "registering"),
-    ("uploader", "scan"), ("uploader", "tasks"), ("uploader", "sending"),
+    ("ledger_file", "lock"), ("state", "ledger_file"), ("state", "known_files"), ("state", "watch_notes"),
+    ("watch_notes", "ledger_file"), ("ledger_report", "known_files"), ("ledger_report", "watch_notes"),
+    ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"), ("scan", "intake"),
+    ("uploader", "intake"), ("uploader", "jobs"), ("watch", "lookout"), ("registering", "tasks"),
+    ("sending", "tasks"), ("sending", "registering"), ("uploader", "scan"), ("uploader", "tasks"),
+    ("uploader", "sending"),
 })  # fmt: skip
 """(who, whom): the imports within a row that are meant."""
 
@@ -45,6 +47,7 @@ RESERVED = {
     "av": {"container", "sample_clips"},
     "tqdm": {"cli"},
     "argparse": {"cli"},
+    "tomllib": {"cli"},
     "cheroot": {"box"},
     "watchdog": {"folder_events"},
 }

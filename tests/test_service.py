@@ -789,7 +789,9 @@ mount -t tmpfs none /run/systemd
 mkdir /run/systemd/system
 own=/sys/fs/cgroup/camio-import-test-$$
 mkdir $own
-(echo 0 > $own/cgroup.procs; exec unshare --cgroup /lib/systemd/systemd --user) &
+# The manager takes the root of what it sees for its own: that has to be the new group, and no other.
+manage='umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec /lib/systemd/systemd --user'
+(echo 0 > $own/cgroup.procs; exec unshare --cgroup --mount bash -c "$manage") &
 echo $!
 trap 'kill $!' TERM
 while kill -0 $! 2> /dev/null; do wait $! || true; done
@@ -819,7 +821,7 @@ def systemd_runner(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         def run_there(arguments: Sequence[str]) -> Ran:
             if arguments[0] == "loginctl":  # it would be the computer's own
                 return Ran(1)
-            return run_command(["nsenter", "--mount", f"--target={pid}", *arguments])
+            return run_command(["nsenter", "--mount", "--cgroup", f"--target={pid}", *arguments])
 
         try:
             if not _comes_true(lambda: run_there(("systemctl", "--user", "is-system-running")).out.strip() in RUNNING):

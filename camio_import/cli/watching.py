@@ -174,7 +174,7 @@ def _tell_systemd(station: _Station, watcher: Watcher) -> None:
         return
     station.status_due_at = now + STATUS_EVERY_S
     paused = sum(status.state is FolderState.PAUSED for status in watcher.statuses)
-    landing = sum(len(status.landing) for status in watcher.statuses)
+    landing = sum(status.landing_count for status in watcher.statuses)
     notifier.status(
         f"watching {count(len(watcher.statuses), 'folder')}"
         + (f" ({paused} paused)" if paused else "")
