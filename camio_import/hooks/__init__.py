@@ -103,7 +103,8 @@ class Hook(Protocol):
     """What the engine calls. Only the first two are required."""
 
     def register_cameras(self, *, camera_names: Sequence[str]) -> Mapping[str, Camera]:
-        """Make the cameras known to the service; called once in a run that has something to send.
+        """Make the cameras known to the service; called once in a run that has something to send, and
+        in a watch again for cameras that turn up later.
 
         Returns one `Camera` for each name. Returns only when clips of them can be taken.
         """
@@ -120,10 +121,14 @@ class Hook(Protocol):
 
 class _OptionalHook(Hook, Protocol):
     def connect(self) -> None:
-        """Find the service; called once, before the first call that needs it."""
+        """Find the service; called before the first call that needs it, and in a watch again when the
+        service has been silent for some time: it may have another address now."""
 
     def create_job(self, *, request: JobRequest) -> JobPlan:
-        """Announce the clips that will follow. The shards' item counts must add up to their number."""
+        """Announce the clips that will follow, or in a watch those that were delivered since the last job.
+
+        The shards' item counts must add up to their number.
+        """
 
     def register_shard(self, *, report: ShardReport) -> None:
         """Say which clips of a shard were delivered; called when each has its outcome, and
