@@ -26,6 +26,8 @@ class ExitCode(IntEnum):
     """The Box or the cloud did not answer, or not in a way that can be used."""
     LOCKED = 6
     """Another import is using the ledger."""
+    QUIET = 7
+    """`status` only: a camera has sent nothing for longer than it may."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C; the same command carries on."""
     TERMINATED = 143

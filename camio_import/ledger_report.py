@@ -24,7 +24,9 @@ from camio_import.ledger_file import (
     ALWAYS_CHECKED_BYTES,
     PAGE_ROWS,
     connect,
+    encodable,
     lock_path,
+    milliseconds,
     moment,
     path_of,
     refuse_damaged,
@@ -47,7 +49,7 @@ class CameraCounts:
     """One camera's files; `name` is "" for the files of which no camera is known.
 
     `states` counts the files by state, `size_bytes` sums them up. Starts are None where no file
-    has one.
+    has one. `last_arrival` is when the latest of them was found, by the clock of this computer.
     """
 
     name: str
@@ -56,6 +58,7 @@ class CameraCounts:
     first_start: datetime | None
     last_start: datetime | None
     total_duration_s: float
+    last_arrival: datetime
 
     @property
     def files(self) -> int:
@@ -142,8 +145,17 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JobCounts:
+    """`complete`: all its shards are registered. `lost`: the answer to the request for it never came."""
+
+    complete: int
+    open: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
-    """An import. `finished_at` and `summary` are None while it runs, and when it was killed."""
+    """An import, or a watch. `finished_at` and `summary` are None while it runs, and when it was killed."""
 
     folder: str
     pid: int
@@ -151,10 +163,11 @@ class RunRow:
     started_at: datetime
     finished_at: datetime | None
     summary: dict[str, Any] | None
+    is_watch: bool = False
 
 
 class LedgerReport:
-    """A ledger, open for reading.
+    """A ledger, open for reading, of this version or an older one, which stays as it is.
 
     `below` is an absolute folder path everywhere: only files in that folder or below it count.
 
@@ -275,7 +288,8 @@ class LedgerReport:
         where, parameters = _below(below)
         rows = self._rows(
             "SELECT coalesce(camera.name, '') AS name, state, count(*) AS files, sum(max(size_bytes, 0)) AS size_bytes,"
-            " min(starts_at) AS first, max(starts_at) AS last, total(duration_s) AS duration_s"
+            " min(starts_at) AS first, max(starts_at) AS last, total(duration_s) AS duration_s,"
+            " max(found_at) AS arrival"
             f" FROM file LEFT JOIN camera ON camera.id = file.camera {where} GROUP BY camera, state",
             parameters,
         )
@@ -283,6 +297,16 @@ class LedgerReport:
         for row in rows:
             by_name.setdefault(row["name"], []).append(row)
         return [_camera_counts(name, by_name[name]) for name in sorted(by_name)]
+
+    def last_arrival(self, camera: str, *, not_after: datetime, below: str | None = None) -> datetime | None:
+        """When the latest file of the camera was found, leaving out those noted for after `not_after`."""
+        where, parameters = _below(below)
+        rows = self._rows(
+            f"SELECT max(found_at) FROM file {where} AND found_at <= ?"
+            " AND camera = (SELECT id FROM camera WHERE name = ?)",
+            (*parameters, milliseconds(not_after), encodable(camera)),
+        )
+        return _moment_or_none(rows[0][0])
 
     def reasons(self, below: str | None = None) -> list[ReasonCount]:
         """Why files are skipped or failed, the most frequent reason first."""
@@ -337,16 +361,42 @@ class LedgerReport:
                 return
             folder_id, path, name = rows[-1]["folder"], rows[-1]["folder_path"], rows[-1]["name"]
 
-    def jobs(self) -> list[JobRow]:
-        """All jobs and their shards, in the order in which they were asked for."""
-        jobs = {row["id"]: _job_row(row) for row in self._rows("SELECT * FROM job ORDER BY id")}
+    def job_counts(self) -> JobCounts:
+        """How many jobs there are; quick, however many that is."""
+        row = self._rows(
+            "WITH unfinished AS (SELECT job FROM shard WHERE registered_at IS NULL)"
+            " SELECT total(job_id != '' AND id NOT IN unfinished) AS complete, total(id IN unfinished) AS open,"
+            " total(coalesce(job_id, '') = '' AND state = 'orphaned') AS lost FROM job"
+        )[0]
+        return JobCounts(int(row["complete"]), int(row["open"]), int(row["lost"]))
+
+    def awaiting_job(self) -> int:
+        """How many files are delivered, and wait for a job that is still to be asked for."""
+        if self._version < WATCH_NOTES_SINCE:
+            return 0
+        return int(self._rows("SELECT count(*) FROM awaiting_job")[0][0])
+
+    def jobs(self, *, only_open: bool = False, limit: int = -1) -> list[JobRow]:
+        """The jobs and their shards, in the order in which they were asked for; all, or at most `limit`.
+
+        With `only_open`, those that have a shard which is not registered.
+        """
+        chosen = "SELECT id FROM job" + (
+            " WHERE id IN (SELECT job FROM shard WHERE registered_at IS NULL)" if only_open else ""
+        )
+        chosen += " ORDER BY id LIMIT ?"
+        jobs = {
+            row["id"]: _job_row(row)
+            for row in self._rows(f"SELECT * FROM job WHERE id IN ({chosen}) ORDER BY id", (limit,))
+        }
         shards = self._rows(
             "SELECT shard.*,"
             " (SELECT count(*) FROM file WHERE file.job = shard.job AND file.shard = shard.number"
             "  AND state = 'uploaded') AS delivered,"
             " (SELECT count(*) FROM file WHERE file.job = shard.job AND file.shard = shard.number"
             "  AND state IN ('found', 'assigned', 'uploading')) AS pending"
-            " FROM shard ORDER BY job, number"
+            f" FROM shard WHERE job IN ({chosen}) ORDER BY job, number",
+            (limit,),
         )
         for row in shards:
             jobs[row["job"]].shards.append(
@@ -358,12 +408,13 @@ class LedgerReport:
         return list(jobs.values())
 
     def runs(self, limit: int = 10) -> list[RunRow]:
-        """The last imports, the latest first."""
+        """The last imports and watches, the latest first."""
         rows = self._rows("SELECT * FROM run ORDER BY id DESC LIMIT ?", (limit,))
         return [
             RunRow(
                 os.fsdecode(row["folder"]), row["pid"], row["version"], moment(row["started_at"]),
                 _moment_or_none(row["finished_at"]), json.loads(row["summary"]) if row["summary"] else None,
+                self._version >= WATCH_NOTES_SINCE and bool(row["is_watch"]),
             )
             for row in rows
         ]  # fmt: skip
@@ -519,6 +570,7 @@ def _camera_counts(name: str, rows: list[sqlite3.Row]) -> CameraCounts:
         first_start=moment(min(firsts)) if firsts else None,
         last_start=moment(max(lasts)) if lasts else None,
         total_duration_s=sum(row["duration_s"] for row in rows),
+        last_arrival=moment(max(row["arrival"] for row in rows)),
     )
 
 
@@ -526,5 +578,5 @@ def _job_row(row: sqlite3.Row) -> JobRow:
     return JobRow(row["job_id"], row["state"], row["item_count"], moment(row["created_at"]))
 
 
-def _moment_or_none(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else moment(milliseconds)
+def _moment_or_none(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else moment(at_ms)

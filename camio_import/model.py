@@ -236,6 +236,53 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the service saw at one instant with one camera.
+
+    `at` is aware, UTC, with the precision that the service gave; `written_at` is the same as the service wrote it,
+    which the downloaded JSON repeats. `camera_id` is "" when the job does not name one.
+    """
+
+    camera_name: str
+    camera_id: str
+    at: datetime
+    written_at: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpan:
+    """A clip of the ledger on the time line. `path` is where the user had it, as an absolute path.
+
+    `duration_s` is None when the container does not tell.
+    """
+
+    camera_name: str
+    path: str
+    starts_at: datetime
+    duration_s: float | None
+    sha1: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """A stretch of time of one camera with its labels, tied to the clip that shows it.
+
+    `clip` is None where no clip of the ledger covers the start. `offset_s` is the start's place in the clip, and
+    `end_offset_s` the end's, cut at the clip's end; both are 0 without a clip.
+    """
+
+    camera_name: str
+    camera_id: str
+    starts_at: datetime
+    ends_at: datetime
+    labels: tuple[str, ...]
+    clip: ClipSpan | None = None
+    offset_s: float = 0.0
+    end_offset_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended. Every file found is in exactly one of the counts.
 

@@ -158,7 +158,13 @@ class HttpClient:
             raise Unreachable(f"{self.who} does not answer ({_plain(error)}).") from error
 
     def call_json(
-        self, method: str, path_or_url: str, *, query: Mapping[str, str] | None = None, json_body: Any = None
+        self,
+        method: str,
+        path_or_url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json_body: Any = None,
+        answer_cap_bytes: int = ANSWER_CAP_BYTES,
     ) -> Any:
         """A call that must be answered with 200 and JSON; returns the value.
 
@@ -166,7 +172,7 @@ class HttpClient:
             RetryLater, Refused, CredentialsRefused: by status, see `raise_for_status`.
             Unreachable, BadAnswer.
         """
-        answer = self.call(method, path_or_url, query=query, json_body=json_body)
+        answer = self.call(method, path_or_url, query=query, json_body=json_body, answer_cap_bytes=answer_cap_bytes)
         raise_for_status(answer, self.who, what=f"{method} {urlsplit(path_or_url).path}", accepted=(200,))
         try:
             return json.loads(answer.content)

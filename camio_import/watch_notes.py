@@ -19,6 +19,10 @@ WATCH_NOTES_SINCE = 2
 """The first version of the ledger that has these tables. Older ones are read as they are, by reports."""
 
 
+MOST_LANDING = 1000
+"""So many files of a folder are noted at most: those that have been waited for longest."""
+
+
 class FolderState(StrEnum):
     """How a folder is watched. The values are stored in the ledger: never rename one."""
 
@@ -68,6 +72,12 @@ class LandingFile:
     waited_s: float
     noted_at: datetime
     why: str
+
+    def waited_until_s(self, now: datetime) -> float:
+        """`waited_s` at a later time; the watch has been running since, and notes anew what changes."""
+        if not self.waited_s:
+            return 0.0
+        return self.waited_s + max(0.0, (now - self.noted_at).total_seconds())
 
 
 class WatchNotes:

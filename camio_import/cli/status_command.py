@@ -7,36 +7,50 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
-from camio_import.cli.options import Parser
-from camio_import.display import count, duration, moment, shown, size, table
-from camio_import.errors import ExitCode
+from camio_import.cli.ledgers import existing_ledgers, ledger_path, ledger_to_show
+from camio_import.cli.options import Parser, box_address, seconds_from
+from camio_import.cli.quiet_cameras import QuietCamera, SilenceLimits, quiet_cameras
+from camio_import.cli.station_status import StationStatus, folder_lines, run_lines, station_keys, station_status
+from camio_import.display import columns_wide, count, moment, shortened, shown, size, table, wrapped
+from camio_import.errors import ExitCode, UsageError
 from camio_import.model import utc_milliseconds
 
 if TYPE_CHECKING:
-    from camio_import.ledger_report import LedgerReport
+    from camio_import.cli.settings import Settings
+    from camio_import.ledger_report import CameraCounts, FileRow, LedgerReport
 
 DESCRIPTION = """\
 Shows what the ledger knows: what was sent, what was not, and why. It works
-while an import is running. Without --storage it shows the ledger used last."""
+while an import or a watch is running, and then tells what is waited for, too.
+Without --storage or --config it shows the ledger used last."""
 
 EXAMPLES = """\
 examples:
-  camio-import status
-  camio-import status --list failed
-  camio-import status --csv ~/videos > videos.csv"""
+  The whole, a list, a table for a spreadsheet program:
+    camio-import status
+    camio-import status --list failed
+    camio-import status --csv ~/videos > videos.csv
+
+  Has any camera sent nothing for two hours? The exit status is 7 then:
+    camio-import status --max_silence 2h
+
+  The same for the cameras of a station, as its file says:
+    camio-import status --config station.toml"""
 
 STATES = ("uploaded", "pending", "duplicate", "skipped", "failed")
 ORIGINAL_COLUMNS = ("FILENAME", "GIVEN_NAME", "CAMERA", "CREATED_ON", "DISCOVERED_ON", "UPLOADED_ON")
 """The original importer's columns; its header lacked one, so that the rest stood under wrong names."""
+MOST_OPEN_JOBS = 10
+LEAST_COLUMNS = 40
 
 
 def parser() -> Parser:
@@ -53,72 +67,178 @@ def parser() -> Parser:
         "-c", "--csv", action="store_true", help="print the files as CSV, with the original importer's columns"
     )
     parser.add_argument("-s", "--storage", metavar="FILE", help="the ledger to show (default: the one used last)")
+    parser.add_argument(
+        "--config", metavar="FILE",
+        help="show the ledger of the station with this configuration file, and which of its cameras are quiet",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max_silence", type=seconds_from, metavar="TIME",
+        help="name the cameras that have sent nothing for so long (10min, 2h, 1d), and end with 7 if there are any; a"
+        " camera's own max_silence in the configuration file wins",
+    )  # fmt: skip
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
-    """0 when nothing is left, 3 when files are pending, skipped or failed."""
+@dataclass(frozen=True, slots=True)
+class _Overview:
+    """What is looked at, and when."""
+
+    report: LedgerReport
+    below: str | None
+    station: StationStatus
+    quiet: list[QuietCamera]
+
+    @property
+    def is_anything_left(self) -> bool:
+        """Something is still to be done, or was not sent."""
+        states = self.report.states(self.below)
+        if any(states[state] for state in ("found", "assigned", "uploading", "skipped", "failed")):
+            return True
+        if self.station.landing:
+            return True
+        return self.below is None and bool(self.report.awaiting_job() or self.report.job_counts().open)
+
+
+def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
+    """7 when a camera is quiet; else 0 when nothing is left, 3 when something is to do, was skipped or failed."""
     from camio_import.ledger_report import LedgerReport
 
     options = parser().parse_strictly(arguments)
-    path = ledger_to_show(options.storage)
+    if options.csv and options.max_silence is not None:
+        raise UsageError(
+            "--csv does not look for quiet cameras.", next_step="Leave out one of the two: --csv or --max_silence."
+        )
+    settings = _station_settings(options)
+    path = _ledger(options, settings)
     below = None if options.folder is None else os.path.abspath(options.folder)  # noqa: PTH100
     if options.csv:
         return print_csv(path, below, state=options.list)
     with LedgerReport(path) as report:
-        if options.json:
-            _print_json(report, below, options.list)
-        elif options.list:
-            _print_list(report, below, options.list)
+        at = now()
+        quiet = quiet_cameras(report, _limits(options, settings), at, below=below)
+        overview = _Overview(report, below, station_status(report, at, below=below), quiet)
+        if options.list:
+            _print_list(overview, options)
+        elif options.json:
+            _print_json(overview)
         else:
-            _print_overview(report, below, options, path)
-        return int(ExitCode.INCOMPLETE if _is_anything_left(report, below) else ExitCode.OK)
+            _print_overview(overview, options, path)
+        if quiet:
+            return int(ExitCode.QUIET)
+        return int(ExitCode.INCOMPLETE if overview.is_anything_left else ExitCode.OK)
 
 
-def _is_anything_left(report: LedgerReport, below: str | None) -> bool:
-    states = report.states(below)
-    return any(states[state] for state in ("found", "assigned", "uploading", "skipped", "failed"))
+# --- what is asked for ------------------------------------------------------------------------
+
+
+def _station_settings(options: argparse.Namespace) -> Settings | None:
+    """What the configuration file says; its warnings are shown."""
+    if options.config is None:
+        return None
+    from camio_import.cli.settings import station_settings
+
+    settings = station_settings(Path(options.config), os.environ)
+    for warning in settings.warnings:
+        print(f"camio-import: warning: {shown(warning)}", file=sys.stderr)
+    return settings
+
+
+def _ledger(options: argparse.Namespace, settings: Settings | None) -> Path:
+    """`--storage`, else the one that a run with these settings writes, else the one used last."""
+    if settings is None or options.storage is not None:
+        return ledger_to_show(options.storage)
+    if settings.options.storage is not None:
+        return Path(settings.options.storage).expanduser()
+    from camio_import.cli.import_command import split_targets
+    from camio_import.cli.wiring import destination_from, hook_data_of
+    from camio_import.hooks.loader import find_hook
+
+    hook_spec, box_text = split_targets(settings.options)
+    address = box_address(box_text, settings.options.port)
+    return ledger_path(None, destination_from(find_hook(hook_spec), hook_data_of(settings), address))
+
+
+def _limits(options: argparse.Namespace, settings: Settings | None) -> SilenceLimits:
+    if settings is None:
+        return SilenceLimits(options.max_silence)
+    everyone_s = settings.max_silence_s if options.max_silence is None else options.max_silence
+    return SilenceLimits(everyone_s, settings.camera_silence_s)
 
 
 # --- overview ---------------------------------------------------------------------------------
 
 
-def _print_overview(report: LedgerReport, below: str | None, options: argparse.Namespace, path: Path) -> None:
-    print(f"Ledger {shown(str(path))}\nof what was sent to {shown(report.destination)}.")
-    _print_running(report)
+def _columns() -> int:
+    return max(LEAST_COLUMNS, shutil.get_terminal_size().columns)
+
+
+def _say(text: str) -> None:
+    """Print it, broken at blanks to the width of the terminal."""
+    print(wrapped(text, _columns()))
+
+
+def _say_path(path: str, *, indent: int) -> None:
+    """Print it in a line of its own, without its middle when it is too long: --list and --json show all of it."""
+    print(" " * indent + shortened(shown(path), _columns() - indent))
+
+
+def _print_overview(overview: _Overview, options: argparse.Namespace, path: Path) -> None:
+    report, below = overview.report, overview.below
+    print(f"Ledger {shown(str(path))}")
+    _say(f"of what was sent to {shown(report.destination)}.")
+    for line in run_lines(overview.station):
+        _say(line)
     if below is not None:
         print(f"Only what is below {shown(below)}.")
-    rows = []
-    for camera in report.cameras(below):
-        counts = Counter(camera.states)
-        pending = counts["found"] + counts["assigned"] + counts["uploading"]
-        rows.append((
-            shown(camera.name) or "(no camera)", f"{camera.files:,}", f"{counts['uploaded']:,}", f"{pending:,}",
-            f"{counts['duplicate']:,}", f"{counts['skipped']:,}", f"{counts['failed']:,}", size(camera.size_bytes),
-        ))  # fmt: skip
-    if not rows:
+    if overview.quiet:
+        _say("\nQuiet cameras:")
+        for camera in overview.quiet:
+            _say(f"  {camera.sentence}")
+    for line in folder_lines(overview.station, _columns()):
+        _say(line)
+    cameras = report.cameras(below)
+    if cameras:
+        _print_cameras(cameras)
+    else:
         print("\nIt holds no files" + (" from there." if below else "."))
-        return
-    header = ("CAMERA", "FILES", "UPLOADED", "PENDING", "COPIES", "SKIPPED", "FAILED", "SIZE")
-    print("\n" + table(rows, header=header, right=range(1, 8)))
     _print_reasons(report, below, options)
     _print_jobs(report)
+    if options.storage is None and options.config is None:
+        _print_other_ledgers(path)
+
+
+def _print_cameras(cameras: Sequence[CameraCounts]) -> None:
+    """Two tables, since one would be wider than a terminal."""
+    counts, times = [], []
+    for camera in cameras:
+        states = Counter(camera.states)
+        pending = states["found"] + states["assigned"] + states["uploading"]
+        name = shown(camera.name) or "(no camera)"
+        counts.append((
+            name, f"{camera.files:,}", f"{states['uploaded']:,}", f"{pending:,}", f"{states['duplicate']:,}",
+            f"{states['skipped']:,}", f"{states['failed']:,}",
+        ))  # fmt: skip
+        times.append((name, size(camera.size_bytes), moment(camera.last_arrival), moment(camera.last_start)))
+    counts_header = ("CAMERA", "FILES", "UPLOADED", "PENDING", "COPIES", "SKIPPED", "FAILED")
+    print("\n" + _fitting_table(counts, counts_header, right=range(1, 7)))
+    times_header = ("CAMERA", "SIZE", "LAST ARRIVAL (UTC)", "LATEST START (UTC)")
+    print("\n" + _fitting_table(times, times_header, right=(1,)))
+
+
+def _fitting_table(rows: Sequence[Sequence[str]], header: Sequence[str], *, right: Sequence[int]) -> str:
+    """A table whose first column is shortened if it would be wider than the terminal otherwise."""
+    others = [("", *row[1:]) for row in rows]
+    rest = max(map(columns_wide, table(others, header=("", *header[1:]), right=right).splitlines()))
+    room = max(len(header[0]) + 2, _columns() - rest)
+    return table([(shortened(row[0], room), *row[1:]) for row in rows], header=header, right=right)
+
+
+def _print_other_ledgers(path: Path) -> None:
     others = [other for other in existing_ledgers() if other != path]
-    if others and options.storage is None:
+    if others:
         print("\nOther ledgers:")
         for other in others:
             print(f"  camio-import status --storage {shlex.quote(shown(str(other)))}")
-
-
-def _print_running(report: LedgerReport) -> None:
-    runs = report.runs(1)
-    if report.is_running is not None:
-        print(f"An import is running (process {report.is_running}).")
-    elif runs and runs[0].finished_at is None:
-        print(f"The last import, begun {moment(runs[0].started_at)} (UTC), was cut off. The same command carries on.")
-    elif runs and runs[0].finished_at is not None:
-        took = (runs[0].finished_at - runs[0].started_at).total_seconds()
-        print(f"The last import ended {moment(runs[0].finished_at)} (UTC), after {duration(took)}.")
 
 
 def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Namespace) -> None:
@@ -127,52 +247,68 @@ def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Na
         return
     print("\nNot sent:")
     for row in reasons:
-        print(f"  {row.files:,}  {row.state}: {row.reason.phrase}")
-        print(f"      such as {shown(row.example_path)}")
+        _say(f"  {row.files:,}  {row.state}: {row.reason.phrase}")
+        _say_path(f"such as {row.example_path}", indent=6)
         if row.example_detail:
-            print(f"      {shown(row.example_detail)}")
-    where = (f" --storage {shlex.quote(options.storage)}" if options.storage else "") + (
-        f" {shlex.quote(options.folder)}" if options.folder else ""
-    )
-    states = sorted({row.state for row in reasons})
-    print("  Listed by:  " + "  or  ".join(f"camio-import status --list {state}{where}" for state in states))
+            _say(f"      {shown(row.example_detail)}")
+    where = [("--storage", options.storage), ("--config", options.config)]
+    arguments = [f" {option} {shlex.quote(value)}" for option, value in where if value]
+    arguments += [f" {shlex.quote(options.folder)}"] if options.folder else []
+    print("  Listed by:")
+    for state in sorted({row.state for row in reasons}):
+        print(f"    camio-import status --list {state}{''.join(arguments)}")
 
 
 def _print_jobs(report: LedgerReport) -> None:
-    jobs = report.jobs()
-    open_jobs = [job for job in jobs if any(shard.registered_at is None for shard in job.shards)]
-    finished = sum(1 for job in jobs if job.job_id and job not in open_jobs)
-    lost = sum(1 for job in jobs if not job.job_id and job.state == "orphaned")
-    if jobs:
-        print(
-            f"\nJobs: {count(finished, 'job')} complete, {len(open_jobs)} open."
-            + (f" {lost} without an answer." if lost else "")
+    counts, awaiting = report.job_counts(), report.awaiting_job()
+    if any((counts.complete, counts.open, counts.lost)):
+        lost = f" {counts.lost} without an answer." if counts.lost else ""
+        _say(f"\nJobs: {count(counts.complete, 'job')} complete, {counts.open:,} open.{lost}")
+    elif awaiting:
+        print("\nJobs: none yet.")
+    if awaiting:
+        verb = "is" if awaiting == 1 else "are"
+        _say(
+            f"  {count(awaiting, 'file')} {verb} delivered and still without a job: it is asked for when no more come."
         )
-    for job in open_jobs:
-        print(f"  {shown(job.job_id or '?')}, begun {moment(job.created_at)} (UTC)")
+    for job in report.jobs(only_open=True, limit=MOST_OPEN_JOBS):
+        _say(f"  {shown(job.job_id or '?')}, begun {moment(job.created_at)} (UTC)")
         for shard in job.shards:
             if shard.registered_at is None:
                 trouble = f"; last trouble: {shown(shard.last_error)}" if shard.last_error else ""
-                print(
+                _say(
                     f"    part {shown(shard.shard_id)}: {shard.delivered:,} of {shard.item_count:,} delivered{trouble}"
                 )
+    if counts.open > MOST_OPEN_JOBS:
+        print(f"  … and {counts.open - MOST_OPEN_JOBS:,} more; --json names all of them.")
 
 
 # --- lists ------------------------------------------------------------------------------------
 
 
-def _print_list(report: LedgerReport, below: str | None, state: str) -> None:
+def _print_list(overview: _Overview, options: argparse.Namespace) -> None:
+    """The files in one state. Of quiet cameras the error output tells: what is listed may be read by a program."""
     found = 0
-    for file in report.files(state=state, below=below):
+    for file in overview.report.files(state=options.list, below=overview.below):
         found += 1
-        print(shown(file.path))
-        if file.state in ("skipped", "failed") and file.reason:
-            print(f"    {file.reason.phrase}" + (f": {shown(file.detail)}" if file.detail else ""))
-        elif file.duplicate_of_path:
-            print(f"    the same as {shown(file.duplicate_of_path)}")
-        elif file.detail:
-            print(f"    {shown(file.detail)}")
-    print(f"{count(found, 'file')} {state}.", file=sys.stderr)
+        if options.json:
+            print(json.dumps(_plain(asdict(file))))
+        else:
+            _print_file(file)
+    if not options.json:
+        print(f"{count(found, 'file')} {options.list}.", file=sys.stderr)
+    for camera in overview.quiet:
+        print(camera.sentence, file=sys.stderr)
+
+
+def _print_file(file: FileRow) -> None:
+    print(shown(file.path))
+    if file.state in ("skipped", "failed") and file.reason:
+        _say(f"    {file.reason.phrase}" + (f": {shown(file.detail)}" if file.detail else ""))
+    elif file.duplicate_of_path:
+        print(f"    the same as {shown(file.duplicate_of_path)}")
+    elif file.detail:
+        _say(f"    {shown(file.detail)}")
 
 
 def print_csv(path: Path, below: str | Path | None, *, state: str | None = None, stream: TextIO | None = None) -> int:
@@ -204,21 +340,21 @@ def _spreadsheet_safe(cell: str) -> str:
 # --- JSON -------------------------------------------------------------------------------------
 
 
-def _print_json(report: LedgerReport, below: str | None, state: str | None) -> None:
-    if state is not None:
-        for file in report.files(state=state, below=below):
-            print(json.dumps(_plain(asdict(file))))
-        return
-    overview = {
+def _print_json(overview: _Overview) -> None:
+    report, below, station = overview.report, overview.below, overview.station
+    document = {
         "destination": report.destination,
-        "running_pid": report.is_running,
+        "running_pid": station.pid,
+        **station_keys(station),
+        "quiet_cameras": [asdict(camera) for camera in overview.quiet],
+        "awaiting_job": report.awaiting_job(),
         "states": dict(report.states(below)),
         "cameras": [asdict(camera) for camera in report.cameras(below)],
         "reasons": [asdict(row) for row in report.reasons(below)],
         "jobs": [asdict(job) for job in report.jobs()],
         "runs": [asdict(run) for run in report.runs()],
     }
-    print(json.dumps(_plain(overview), indent=2))
+    print(json.dumps(_plain(document), indent=2))
 
 
 def _plain(value: Any) -> Any:

@@ -38,6 +38,7 @@ from camio_import.errors import (
 )
 from camio_import.hooks.printed import printing_to
 from camio_import.model import Camera, FoundFile, HashedClip, JobPlan, JobRequest, Receipt, Shard, ShardReport
+from camio_import.secret import Secret
 
 __all__ = [
     "Camera",
@@ -56,22 +57,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("camio_import")
-
-
-class Secret(str):
-    """A string that does not show itself when it is printed or logged."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def reveal(self) -> str:
-        """The secret itself, for the one place that sends it."""
-        return str.__str__(self)
 
 
 @dataclass(frozen=True, slots=True)

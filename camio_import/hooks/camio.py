@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from camio_import.cloud import Cloud, text_setting
 from camio_import.connection import STALL_TIMEOUT_S
 from camio_import.content import open_body
 from camio_import.errors import BadAnswer, CredentialsRefused, Refused, RetryLater, Unreachable, UsageError
-from camio_import.hooks import HookContext, Secret
+from camio_import.hooks import HookContext
 from camio_import.hooks.camio_settings import PLANS, CameraSettings
 from camio_import.model import (
     Camera,
@@ -38,8 +39,6 @@ from camio_import.transport import (
     raise_for_status,
 )
 
-PRODUCTION_URL = "https://www.camio.com"
-TESTING_URL = "https://test.camio.com"
 STRANGE_ANSWERS_IN_A_ROW = 5
 """So many successes that are none, and it is not the Box that answers at its address any more."""
 CAMERA_PATIENCE_S = 120.0
@@ -67,24 +66,18 @@ class CamioHook:
         self._settings = CameraSettings(context.data)
         for warning in self._settings.warnings:
             context.logger.warning(warning)
-        api_url, token = _api_url(context), _token(context).reveal()
-        self._cloud = HttpClient(
-            api_url,
-            who=f"Camio ({urlsplit(api_url).netloc})",
-            headers={"Authorization": f"token {token}"},
-            stall_timeout_s=stall_timeout_s,
-            secrets=(token,),
-            use_proxy=not is_loopback(api_url),
-        )
+        self._cloud = Cloud.of(context.data, context.environment, stall_timeout_s=stall_timeout_s)
         self._box: HttpClient | None = None
         self._strange_answers = 0
-        self._device_id = _text(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
+        self._device_id = (
+            text_setting(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
+        )
 
     # --- finding the Box --------------------------------------------------------------------
 
     def connect(self) -> None:
         """Find out the Box's address and device id, and that it answers."""
-        host = self._context.host or _text(self._context.data, "ip_address")
+        host = self._context.host or text_setting(self._context.data, "ip_address")
         if host:
             named = self._ask_box(host)
             if self._device_id and named and named != self._device_id:
@@ -135,7 +128,7 @@ class CamioHook:
             ) from None
 
     def _only_device(self) -> str:
-        devices = self._cloud_json("GET", "/api/devices")
+        devices = self._cloud.json("GET", "/api/devices")
         if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
             raise BadAnswer(f"{self._cloud.who} did not answer with a list of devices.")
         named = [
@@ -157,7 +150,7 @@ class CamioHook:
         )
 
     def _address_of(self, device_id: str) -> str:
-        state = self._cloud_json("GET", "/api/devices/state/", query={"device_id": device_id})
+        state = self._cloud.json("GET", "/api/devices/state/", query={"device_id": device_id})
         try:
             address = state["state"]["network_configuration_actual"]["ip_address"]
         except (TypeError, KeyError):
@@ -174,8 +167,7 @@ class CamioHook:
     def register_cameras(self, *, camera_names: Sequence[str]) -> Mapping[str, Camera]:
         self._warn_of_cameras_without_plan(camera_names)
         for name in camera_names:
-            answer = self._cloud.call("POST", "/api/cameras/discovered", json_body=self._registration(name))
-            self._raise_for_cloud(answer, "POST /api/cameras/discovered")
+            self._cloud.send("POST", "/api/cameras/discovered", json_body=self._registration(name))
         return self._wait_for(camera_names)
 
     def _warn_of_cameras_without_plan(self, camera_names: Sequence[str]) -> None:
@@ -191,7 +183,7 @@ class CamioHook:
     def _wait_for(self, camera_names: Sequence[str]) -> dict[str, Camera]:
         waited_s, wait_s = 0.0, 1.0
         while True:
-            known = self._cloud_json("GET", "/api/cameras/discovered")
+            known = self._cloud.json("GET", "/api/cameras/discovered")
             if not isinstance(known, dict):
                 raise BadAnswer(f"{self._cloud.who} did not answer with the account's cameras.")
             cameras = {}
@@ -233,7 +225,7 @@ class CamioHook:
 
     def create_job(self, *, request: JobRequest) -> JobPlan:
         entry_bytes = sum(_entry_size_bytes(clip) for clip in request.clips())
-        answer = self._cloud_json(
+        answer = self._cloud.json(
             "PUT", "/api/jobs",
             json_body={
                 "device_id": self._device_id,
@@ -281,8 +273,8 @@ class CamioHook:
 
     def register_shard(self, *, report: ShardReport) -> None:
         hash_map = {clip.sha1 or "": _entry(clip) for clip in report.delivered}
-        answer = self._cloud.call(
-            "PUT", self._present_url(report.shard.upload_url),
+        self._cloud.send(
+            "PUT", self._present_url(report.shard.upload_url), what=f"PUT of shard {report.shard.shard_id}",
             json_body={
                 "job_id": report.job_id,
                 "shard_id": report.shard.shard_id,
@@ -290,7 +282,6 @@ class CamioHook:
                 "hash_map": hash_map,
             },
         )  # fmt: skip
-        self._raise_for_cloud(answer, f"PUT of shard {report.shard.shard_id}")
 
     def _present_url(self, upload_url: str) -> str:
         """The URL, or for a server on this computer its path alone: the embedded Box may listen on
@@ -366,22 +357,6 @@ class CamioHook:
         if self._box is not None:
             self._box.close()
 
-    # --- the cloud ----------------------------------------------------------------------------
-
-    def _cloud_json(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, json_body: Any = None
-    ) -> Any:
-        try:
-            return self._cloud.call_json(method, path, query=query, json_body=json_body)
-        except CredentialsRefused as error:
-            raise _token_refused(self._cloud.who) from error
-
-    def _raise_for_cloud(self, answer: Answer, what: str) -> None:
-        try:
-            raise_for_status(answer, self._cloud.who, what=what)
-        except CredentialsRefused as error:
-            raise _token_refused(self._cloud.who) from error
-
 
 def local_camera_id(camera_name: str) -> str:
     """The id under which the Box and the cloud exchange a camera: SHA-1 of its name's UTF-8 bytes."""
@@ -410,52 +385,3 @@ def _shard_number(shard_id: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", shard_id):
         raise ValueError(f"“{shard_id:.40}” is not the number of a shard")
     return int(shard_id)
-
-
-def _token(context: HookContext) -> Secret:
-    token = _text(context.data, "access_token") or context.environment.get("CAMIO_OAUTH_TOKEN", "").strip()
-    if not token:
-        raise CredentialsRefused(
-            "There is no Camio access token.",
-            next_step="Copy the Developer OAuth token from https://www.camio.com/settings/integrations#api and set"
-            " it: export CAMIO_OAUTH_TOKEN=… (on Windows: set CAMIO_OAUTH_TOKEN=…).",
-        )
-    if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise CredentialsRefused(
-            "The Camio access token contains blanks or other characters that no token has.",
-            next_step="Copy it again from https://www.camio.com/settings/integrations#api, without anything around it.",
-        )
-    return Secret(token)
-
-
-def _api_url(context: HookContext) -> str:
-    url = _text(context.data, "api_url") or context.environment.get("CAMIO_API_URL", "")
-    if not url:
-        return TESTING_URL if context.data.get("test") is True else PRODUCTION_URL
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            f"“{url}” is not the address of a Camio API.", next_step="It looks like https://www.camio.com."
-        )
-    if parts.scheme == "http" and not is_loopback(url):
-        raise UsageError(
-            f"The address {url} is not protected (http): the access token would be readable on the network.",
-            next_step="Use https://.",
-        )
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    value = data.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise UsageError(f'In the hook data, "{key}" is not a text.', next_step="Put it in double quotes.")
-    return value.strip()
-
-
-def _token_refused(who: str) -> CredentialsRefused:
-    return CredentialsRefused(
-        f"{who} refused the access token.",
-        next_step="Is it still listed on https://www.camio.com/settings/integrations#api? Copy it again from there.",
-    )
