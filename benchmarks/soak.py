@@ -37,7 +37,8 @@ SAMPLE_EVERY_S = 1.0
 REST_S = 6.0
 """So long nothing may change before the end is believed."""
 MOST_GROWTH_KB = 8 * 1024
-MOST_NEW_DESCRIPTORS = 5
+MOST_NEW_DESCRIPTORS = 2 * MOST_WORKERS
+"""Each upload has a file and a connection, and more run at once when all goes well."""
 STOP_WITHIN_S = 10.0
 CURVE_LINES = 25
 
@@ -95,6 +96,7 @@ class Soak:
         self._blows, self._outages = _plan(options)
         self._box_back_at = 0.0
         self._watch_back_at = 0.0
+        self._is_long_life = False
         self._settled = 0
         self._sample_due_at = 0.0
         self._said_at = 0.0
@@ -102,21 +104,25 @@ class Soak:
     def work(self) -> None:
         """All arrivals, blows and outages, until everything has come to rest and the watch was stopped."""
         self._start_watch()
-        while not self.arrivals.are_over or self._box_back_at or self._watch_back_at:
+        while not self.arrivals.are_over or self._outages or self._box_back_at:
             now = self._turn()
-            if self.arrivals.made < self._half and self._blows_are_due():
-                pass  # nothing arrives until the blow could be dealt
-            elif self.arrivals.made < self._options.arrivals and self._is_room():
+            if self._may_arrive():
                 self.arrivals.make(now)
-                self._begin_outage(now)
-                if self.arrivals.made == self._half:
-                    self._begin_long_life()
                 time.sleep(1 / self._options.rate)
             else:
                 time.sleep(0.005)
         self._wait_for_rest()
         life = self.lives[-1]
         self.stop_status, self.stop_took_s, life.cpu_s = self._end(signal.SIGTERM)
+
+    def _may_arrive(self) -> bool:
+        """The plan is kept to: nothing arrives while a blow is due, and the long life begins at the half."""
+        made = self.arrivals.made
+        if not self._is_long_life and made >= self._half:
+            return False
+        if self._blows and made >= self._blows[0].at_arrival and not self._watch_back_at:
+            return False
+        return made < self._options.arrivals and self._is_room()
 
     # --- one turn ----------------------------------------------------------------------------------
 
@@ -133,6 +139,8 @@ class Soak:
         if self._watch_back_at and now >= self._watch_back_at:
             self._watch_back_at = 0.0
             self._start_watch()
+        self._deal_blow()
+        self._begin_outage(now)
         if now >= self._sample_due_at:
             self._sample_due_at = now + SAMPLE_EVERY_S
             self._sample(now)
@@ -161,16 +169,24 @@ class Soak:
 
     # --- blows -------------------------------------------------------------------------------------
 
-    def _blows_are_due(self) -> bool:
-        if not self._blows or self.arrivals.made < self._blows[0].at_arrival or self._watch_back_at:
-            return False
-        if self.station.age_s >= self._blows[0].age_s:
-            blow = self._blows.popleft()
-            self.blows_dealt[blow.number.name] += 1
-            self.lives[-1].cpu_s = self._end(blow.number)[2]
-            self._watch_back_at = time.monotonic() + blow.away_s
-            return False
-        return True
+    def _deal_blow(self) -> None:
+        """If one is due, and the watch is old enough. After the last one, at the half, the long life begins."""
+        if self._watch_back_at or self._is_long_life:
+            return
+        if self._blows:
+            blow = self._blows[0]
+        elif self.arrivals.made >= self._half:
+            blow = Blow(self._half, signal.SIGTERM, 0.0, 0.0)
+            self._is_long_life = True
+        else:
+            return
+        if self.arrivals.made < blow.at_arrival or self.station.age_s < blow.age_s:
+            return
+        if self._blows:
+            self._blows.popleft()
+        self.blows_dealt[blow.number.name] += 1
+        self.lives[-1].cpu_s = self._end(blow.number)[2]
+        self._watch_back_at = time.monotonic() + blow.away_s
 
     def _end(self, number: signal.Signals) -> tuple[int, float, float]:
         life = self.lives[-1]
@@ -180,12 +196,6 @@ class Soak:
     def _start_watch(self) -> None:
         self.lives.append(Life())
         self.station.start_watch()
-
-    def _begin_long_life(self) -> None:
-        self._watch_back_at = 0.0
-        self.blows_dealt["SIGTERM"] += 1
-        self.lives[-1].cpu_s = self._end(signal.SIGTERM)[2]
-        self._start_watch()
 
     def _begin_outage(self, now: float) -> None:
         if self._outages and self.arrivals.made >= self._outages[0].at_arrival and self.box.is_there:
@@ -361,7 +371,8 @@ def _show_curve(life: Life) -> list[str]:
     points = [(settled - first, usage) for settled, usage in life.samples]
     most_kb = max(usage.rss_kb for _, usage in points)
     print("\nthe long life:  settled  RSS MiB  descriptors  threads")
-    for settled, usage in points[:: max(1, len(points) // CURVE_LINES)]:
+    moving = [point for point, before in zip(points[1:], points, strict=False) if point[0] != before[0]]
+    for settled, usage in moving[:: max(1, len(moving) // CURVE_LINES)]:
         bar = "#" * round(40 * usage.rss_kb / most_kb)
         print(f"{settled:23,}  {usage.rss_kb / 1024:7.1f}  {usage.descriptors:11}  {usage.threads:7}  {bar}")
     warm = [(settled, usage) for settled, usage in points if settled >= points[-1][0] / 5]

@@ -151,6 +151,7 @@ class Lookout:
         self._pass_began_at = 0.0
         self._pass_took_s = 0.0
         self._is_first_pass = True
+        self._handed_over: set[str] = set()
         self._report: LedgerReport | None = None
         self._earlier: Mapping[str, LandingFile] = {}
         self._is_stopping = False
@@ -210,7 +211,8 @@ class Lookout:
             )
         )
         self.close()
-        self._pass_due_at = 0.0
+        self._now_is(FolderState.STARTING, "")
+        self._health_due_at = 0.0
 
     def close(self) -> None:
         """Give back what the system gave: events and the ledger's file."""
@@ -232,7 +234,10 @@ class Lookout:
             return max(0.0, self._health_due_at - now)
         self._take_notes(now)
         for landed in self._landing.look(now):
-            self._give(self._arrival_of(landed.file, landed.result))
+            arrival = self._arrival_of(landed.file, landed.result)
+            if self._pass is not None:
+                self._handed_over.add(arrival.path)
+            self._give(arrival)
         self._look_through(now)
         self._publish(now)
         return self._nap_s(now)
@@ -435,6 +440,7 @@ class Lookout:
 
     def _end_pass(self, now: float) -> None:
         self._pass = None
+        self._handed_over.clear()
         self._is_first_pass = False
         self._earlier = {}
         self._pass_took_s = max(0.0, now - self._pass_began_at)
@@ -446,6 +452,8 @@ class Lookout:
 
     def _consider(self, compared: Compared, now: float) -> None:
         item, known = compared.item, compared.known
+        if compared.path in self._handed_over:
+            return  # it is on its way to the ledger, which may not know it yet
         if item is None:
             if known is not None and (not compared.name or known.state in ("found", "assigned")):
                 self._give(self._arrival(compared))

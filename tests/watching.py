@@ -17,7 +17,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,6 +105,11 @@ class SteppedLookout(Lookout):
         """How many files are held because they may still be being written."""
         return len(self._landing)
 
+    def idle_s(self, now: float) -> float:
+        """How long nothing is due but a look after the folder: that can wait."""
+        moments = (self._landing.next_look_at(), self._pass_due_at)
+        return max(0.0, min((at for at in moments if at is not None), default=math.inf) - now)
+
     def hear_all(self) -> None:
         """Wait until everything that has happened so far was told by the system."""
         marker = Path(self.path, MARKER)
@@ -159,7 +164,7 @@ class WatchBench:
     box: EmbeddedBox
     bench: Bench = field(init=False)
     clock: LeapingClock = field(default_factory=LeapingClock)
-    watcher: Watcher = field(init=False)
+    watcher: Watcher = field(init=False, repr=False)
     lookouts: list[SteppedLookout] = field(default_factory=list)
     stop: StopRequest = field(default_factory=StopRequest)
     wants_end: bool = False
@@ -216,8 +221,8 @@ class WatchBench:
     ) -> Watched:
         """One session of `until_s` seconds, and what happened in it.
 
-        Time passes in leaps of at most `leap_s`, in which nothing is due but a lookout's habit of looking once a
-        second; `how` are settings of the folder.
+        Time passes in leaps of at most `leap_s`: what the engine and the lookouts do at times of their own may be
+        late by as much. `how` are settings of the folder.
         """
         self.stop, self.wants_end, self.began_at = StopRequest(), False, self.clock.now()
         self.lookouts = []
@@ -244,10 +249,13 @@ class WatchBench:
                 self._step(lookout, leap_s)
 
         self.clock.next_moment = next_moment
-        with Ledger(self.ledger, destination="camio") as ledger:
+        checked = self.bench.camio(**(camio or {})) if hook is None else hook
+        if not isinstance(checked, CheckedHook):
+            checked = CheckedHook(checked, name="test_hook")
+        with Ledger(self.ledger, destination="camio") as ledger, closing(checked):
             self.watcher = Watcher(
                 ledger,
-                self._checked(hook, camio or {}),
+                checked,
                 folders or [self.watched_folder(**how)],
                 WatchOptions("camio", **(options or {})),
                 reporter=_Handler(handle), stop=self.stop, clock=self.clock,
@@ -257,9 +265,6 @@ class WatchBench:
             summary = self.watcher.run()
         assert summary.accounted_for == summary.found, summary
         return Watched(summary, events)
-
-    def _checked(self, hook: object | None, camio: Mapping[str, Any]) -> CheckedHook:
-        return self.bench.camio(**camio) if hook is None else CheckedHook(hook, name="test_hook")
 
     def _new_lookout(self, folder: FolderToWatch, ledger: Path, **keywords: Any) -> SteppedLookout:
         # One thread hands over and takes: it must never have to wait for itself.
@@ -277,9 +282,7 @@ class WatchBench:
         now = self.clock.now()
         if now < lookout.due_at and lookout.told.empty():
             return
-        nap_s = lookout.step(now)
-        # A lookout comes back every second out of habit; what is really due is never that far away.
-        lookout.due_at = now + (max(nap_s, leap_s) if nap_s >= 1.0 else nap_s)
+        lookout.due_at = now + min(leap_s, max(lookout.step(now), lookout.idle_s(now)))
 
     # --- afterwards -------------------------------------------------------------------------------
 

@@ -130,6 +130,8 @@ def folder_lines(station: StationStatus, columns: int) -> Iterator[str]:
     for folder in station.folders:
         yield f"  {shortened(shown(folder.path), columns - 2)}"
         yield f"      {_how_watched(station, folder)}"
+        if folder.looked_at is not None:
+            yield f"      last looked through {moment(folder.looked_at)} (UTC)"
         if station.landing_counts[folder.path]:
             yield from _landing_lines(
                 station, folder.path, [file for file in named if file.folder == folder.path], columns
@@ -137,11 +139,10 @@ def folder_lines(station: StationStatus, columns: int) -> Iterator[str]:
 
 
 def _how_watched(station: StationStatus, folder: WatchedFolder) -> str:
-    looked = f"; last looked through {moment(folder.looked_at)}" if folder.looked_at else ""
     if not station.is_watching:
-        return FolderState.STOPPED.phrase + looked
+        return FolderState.STOPPED.phrase
     detail = f": {shown(folder.detail)}" if folder.detail else ""
-    return f"{folder.state.phrase}, since {moment(folder.since)}{looked}{detail}"
+    return f"{folder.state.phrase}, since {moment(folder.since)} (UTC){detail}"
 
 
 def _landing_lines(station: StationStatus, folder: str, named: list[LandingFile], columns: int) -> Iterator[str]:

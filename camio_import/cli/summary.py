@@ -21,6 +21,22 @@ def describe(summary: Summary, *, status_command: str, plan_only: bool = False) 
     return wrapped("\n".join(lines))
 
 
+def describe_watch(summary: Summary, *, status_command: str) -> str:
+    """The end of a watch, as lines of at most about 80 columns."""
+    sent = f"sent, {size(summary.uploaded_bytes)}" if summary.uploaded_bytes else "sent"
+    rows = [
+        (summary.uploaded, sent),
+        (summary.duplicate, "copies of other files, not sent again"),
+        *_reasons(summary),
+        (summary.pending, f"still to be sent, {size(summary.pending_bytes)}"),
+    ]
+    lines = ["", f"Stopped watching, after {duration(summary.seconds)}.", "", *_table(rows, always=1)]
+    steps = ["The same command carries on."]
+    if summary.skipped or summary.failed:
+        steps.append(f"What was not sent, and why: {status_command}")
+    return wrapped("\n".join([*lines, "", *(f"  -> {shown(step)}" for step in steps)]))
+
+
 def _counts(summary: Summary, *, plan_only: bool) -> list[str]:
     rate = summary.uploaded_bytes / summary.seconds if summary.seconds else 0
     sent = f"  {size(summary.uploaded_bytes)} in {duration(summary.seconds)}, {size(rate)}/s"
@@ -30,18 +46,28 @@ def _counts(summary: Summary, *, plan_only: bool) -> list[str]:
         rows.append((summary.uploaded, "uploaded" + (sent if summary.uploaded_bytes else "")))
     rows.append((summary.already_uploaded, "already uploaded in earlier runs"))
     rows.append((summary.duplicate, "duplicates of other files, not sent again"))
-    rows += [(files, f"skipped: {reason.phrase}") for reason, files in by_reason(dict(summary.skipped))]
-    rows += [(files, f"failed: {reason.phrase}") for reason, files in by_reason(dict(summary.failed))]
+    rows += _reasons(summary)
     what = "would be uploaded" if plan_only else "still to be uploaded"
     rows.append((summary.pending, f"{what}, {size(summary.pending_bytes)}"))
-    width = max(len(f"{files:,}") for files, _ in rows)
-    kept = [row for position, row in enumerate(rows) if row[0] or position == 0 or row[1].startswith("uploaded")]
-    lines = [f"  {files:>{width},}  {text}" for files, text in kept]
+    lines = _table(rows, always=1 if plan_only else 2)
     if summary.accounted_for != summary.found:
         lines.append(
             f"  These counts do not add up ({summary.accounted_for:,} of {summary.found:,}): this is a defect."
         )
     return lines
+
+
+def _reasons(summary: Summary) -> list[tuple[int, str]]:
+    return [
+        *((files, f"skipped: {reason.phrase}") for reason, files in by_reason(dict(summary.skipped))),
+        *((files, f"failed: {reason.phrase}") for reason, files in by_reason(dict(summary.failed))),
+    ]
+
+
+def _table(rows: list[tuple[int, str]], *, always: int) -> list[str]:
+    """The rows that are not 0, and the first `always` ones in any case."""
+    width = max(len(f"{files:,}") for files, _ in rows)
+    return [f"  {files:>{width},}  {text}" for position, (files, text) in enumerate(rows) if files or position < always]
 
 
 def _notes(summary: Summary) -> list[str]:

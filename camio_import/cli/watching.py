@@ -40,11 +40,16 @@ LONG_SESSION_S = 600.0
 
 @dataclass(slots=True)
 class _Station:
-    """What outlives a session. `is_ready` says that systemd was told of the present one."""
+    """What outlives a session.
+
+    `is_asked_to_reload` is set by the signal; `next_settings` is what was then read, for the next
+    session. `is_ready` says that systemd was told of the present one.
+    """
 
     settings: Settings
     notifier: Notifier
-    wants_reload: bool = False
+    is_asked_to_reload: bool = False
+    next_settings: Settings | None = None
     wait_s: float = FIRST_WAIT_S
     has_watched: bool = False
     is_ready: bool = False
@@ -52,7 +57,7 @@ class _Station:
 
     def ask_to_reload(self) -> None:
         """Safe to call from a signal handler."""
-        self.wants_reload = True
+        self.is_asked_to_reload = True
 
 
 def run_watch(settings: Settings) -> int:
@@ -68,10 +73,8 @@ def run_watch(settings: Settings) -> int:
         stop = StopRequest()
         with stop_on_signals(stop, on_hangup=on_hangup):
             _session(station, stop)
-            if not stop.is_set() and not station.wants_reload:
-                _wait(station, stop)
-        if station.wants_reload:
-            _reload(station)
+        if station.next_settings is not None:
+            station.settings, station.next_settings = station.next_settings, None
         elif stop.is_set():
             return int(stop.exit_code or 0)
 
@@ -92,6 +95,8 @@ def _session(station: _Station, stop: StopRequest) -> None:
                 raise
             log.error("the watch was interrupted by a defect: %s", error, exc_info=error)
             _say(CamioImportError(f"Something unexpected went wrong ({type(error).__name__}: {error})."))
+        if not stop.is_set() and station.next_settings is None:
+            _wait(station, stop)
     if time.monotonic() - began_at > LONG_SESSION_S:
         station.wait_s = FIRST_WAIT_S
 
@@ -108,17 +113,17 @@ def _watch(station: _Station, stop: StopRequest, stack: ExitStack) -> None:
             parts.destination.label, options.workers, options.retry_failed, options.batch_seconds, options.batch_files
         ),
         reporter=parts.reporter, stop=stop,
-        wants_end=lambda: station.wants_reload, on_turn=lambda: _tell_systemd(station, watcher),
+        wants_end=lambda: station.next_settings is not None, on_turn=lambda: _on_turn(station, watcher),
     )  # fmt: skip
     log.info("camio-import %s, watching %s", __version__, count(len(folders), "folder"))
     station.has_watched, station.is_ready = True, False
     summary = watcher.run()
     parts.reporter.close()
-    if station.wants_reload:
-        station.notifier.reloading()
-    elif stop.is_set():
+    if station.next_settings is not None:
+        return
+    if stop.is_set():
         station.notifier.stopping()
-        show_end(summary, options)
+        show_end(summary, options, is_watch=True)
     else:
         _say(CamioImportError(summary.stopped_because, next_step=summary.next_step))
 
@@ -146,24 +151,30 @@ def _wait(station: _Station, stop: StopRequest) -> None:
     log.info("beginning anew in %s", duration(station.wait_s))
     until = time.monotonic() + station.wait_s
     station.wait_s = min(LONGEST_WAIT_S, 2 * station.wait_s)
-    while time.monotonic() < until and not stop.is_set() and not station.wants_reload:
+    while time.monotonic() < until and not stop.is_set() and station.next_settings is None:
         station.notifier.alive()
+        _reload_if_asked(station)
         time.sleep(0.2)
 
 
-def _reload(station: _Station) -> None:
+def _reload_if_asked(station: _Station) -> None:
     """Read the settings again; wrong ones leave those that hold."""
-    station.wants_reload = False
+    if not station.is_asked_to_reload:
+        return
+    station.is_asked_to_reload = False
+    station.notifier.reloading()
     try:
-        station.settings = settings_from(station.settings.arguments, os.environ)
+        station.next_settings = settings_from(station.settings.arguments, os.environ)
     except CamioImportError as error:
-        _say(CamioImportError(f"The settings could not be read again. {error}", next_step=error.next_step))
+        _say(CamioImportError(f"The settings stay as they were. {error}", next_step=error.next_step))
+        station.notifier.ready()
     else:
         log.info("the settings were read again")
 
 
-def _tell_systemd(station: _Station, watcher: Watcher) -> None:
-    """In each turn of the watch: that it lives, and now and then what it does."""
+def _on_turn(station: _Station, watcher: Watcher) -> None:
+    """In each turn of the watch: new settings, and what systemd wants to know."""
+    _reload_if_asked(station)
     notifier = station.notifier
     notifier.alive()
     if not station.is_ready:

@@ -18,7 +18,7 @@ from camio_import.cli.logs import start_logging, stop_logging
 from camio_import.cli.options import BoxAddress, choose_on_terminal, environment, hook_data_from, is_terminal
 from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several, WatchReporter
 from camio_import.cli.settings import Settings, variables_with_token
-from camio_import.cli.summary import describe
+from camio_import.cli.summary import describe, describe_watch
 from camio_import.hooks import CheckedHook, HookContext, secrets_in
 from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
 from camio_import.ledger_file import copy_ledger
@@ -73,11 +73,16 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     return Parts(ledger, hook, reporter, destination)
 
 
-def show_end(summary: Summary, options: argparse.Namespace) -> None:
+def show_end(summary: Summary, options: argparse.Namespace, *, is_watch: bool = False) -> None:
     """The summary, as far as the options want to see it."""
     if not options.json and not options.quiet:
+        command = _status_command(options)
+        text = (
+            describe_watch(summary, status_command=command) if is_watch
+            else describe(summary, status_command=command, plan_only=options.dry_run)
+        )  # fmt: skip
         with suppress(OSError):  # nobody reads it; what counts is the status
-            print(describe(summary, status_command=_status_command(options), plan_only=options.dry_run), flush=True)
+            print(text, flush=True)
     elif options.quiet and summary.stopped_because:
         print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
 
