@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 # Test processes at once; the tests do not depend on it.
 JOBS   ?= 2
 
-.PHONY: demo test lint torture clean
+.PHONY: demo test lint torture bench soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/camio-import demo
@@ -23,6 +23,15 @@ lint: $(VENV)/.installed-dev
 # The long versions of the tests: a million files, many kills.
 torture: $(VENV)/.installed-dev
 	CAMIO_IMPORT_LONG_TESTS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+# What a watch costs, and how quick it is: see benchmarks/README.md (Linux, about ten minutes).
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/idle.py
+
+# A watch under 100,000 arrivals, kills and a Box that goes away; shorter: make soak ARGS="--arrivals 2000"
+soak: $(VENV)/.installed
+	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -24,10 +24,10 @@ from station import FIRST_EPOCH, ClipSource, Station, machine
 
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
 
-EVERY_S = 0.3
+EVERY_S = 0.15
 """So many seconds lie between two clips that come one by one: the waits for them overlap."""
 BURST_FILES = 10
-BURST_EVERY_S = 3.0
+BURST_EVERY_S = 1.5
 GOAL_S = 0.5
 MOST_WAIT_S = 60.0
 

@@ -120,7 +120,7 @@ class Soak:
         made = self.arrivals.made
         if not self._is_long_life and made >= self._half:
             return False
-        if self._blows and made >= self._blows[0].at_arrival and not self._watch_back_at:
+        if self._blows and made >= self._blows[0].at_arrival:
             return False
         return made < self._options.arrivals and self._is_room()
 
@@ -165,7 +165,7 @@ class Soak:
         return states["uploaded"] + states["duplicate"]
 
     def _is_room(self) -> bool:
-        return len(self.arrivals.on_disk) - self._settled < self._options.backlog
+        return len(self.arrivals.on_disk) - self._settled < int(self._options.backlog)
 
     # --- blows -------------------------------------------------------------------------------------
 
@@ -176,14 +176,15 @@ class Soak:
         if self._blows:
             blow = self._blows[0]
         elif self.arrivals.made >= self._half:
-            blow = Blow(self._half, signal.SIGTERM, 0.0, 0.0)
-            self._is_long_life = True
+            blow = Blow(self._half, signal.SIGTERM, 2.0, 0.0)
         else:
             return
         if self.arrivals.made < blow.at_arrival or self.station.age_s < blow.age_s:
             return
         if self._blows:
             self._blows.popleft()
+        else:
+            self._is_long_life = True
         self.blows_dealt[blow.number.name] += 1
         self.lives[-1].cpu_s = self._end(blow.number)[2]
         self._watch_back_at = time.monotonic() + blow.away_s
@@ -326,7 +327,8 @@ def _wrong_jobs(report: LedgerReport, box: EmbeddedBox, wanted: set[Content]) ->
     unknown = [job_id for job_id in at_box if job_id not in known]
     orphaned = [job for job in jobs if job.state == "orphaned"]
     print(f"jobs: {len(known):,}; answers that never came: {len(orphaned)} (of those {len(unknown)} made by the Box)")
-    yield from _some("jobs that are not complete", [job for job in known if at_box[job].status != "complete"])
+    complete = {job_id for job_id, job in at_box.items() if job.status == "complete"}
+    yield from _some("jobs that are not complete", known - complete)
     yield from _some("jobs in progress", [job for job in jobs if job.state == "creating"])
     yield from _some("delivered and in no registered shard", {sha1 for _, sha1 in wanted} - registered)
     if len(unknown) > len(orphaned):

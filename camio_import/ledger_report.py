@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +35,7 @@ from camio_import.ledger_file import (
     translated,
 )
 from camio_import.lock import holder
-from camio_import.model import Reason, TimeSource
+from camio_import.model import ClipSpan, Reason, TimeSource
 from camio_import.watch_notes import WATCH_NOTES_SINCE, WatchNotes
 
 PENDING = ("found", "assigned", "uploading")
@@ -164,6 +164,17 @@ class RunRow:
     finished_at: datetime | None
     summary: dict[str, Any] | None
     is_watch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTime:
+    """When a file was recorded: `starts_at_ms` since 1970, UTC. `sha1` is empty while it has not been hashed."""
+
+    file_id: int
+    starts_at_ms: int
+    duration_s: float | None
+    is_current: bool
+    sha1: bytes
 
 
 class LedgerReport:
@@ -418,6 +429,45 @@ class LedgerReport:
             )
             for row in rows
         ]  # fmt: skip
+
+    # --- the time line ------------------------------------------------------------------------
+
+    def recorded(self, camera: str) -> Iterator[RecordedTime]:
+        """What the camera recorded, ordered by start; of one start, what a path holds now comes first.
+
+        Contents that were delivered and that no path holds any more are among it, files that were
+        skipped are not. To be read without a pause: see `snapshot`.
+        """
+        with translated(self.path):
+            cursor = self._db.execute(
+                "SELECT id, starts_at, duration_s, is_current, sha1 FROM file"
+                " WHERE camera = (SELECT id FROM camera WHERE name = ?) AND starts_at IS NOT NULL"
+                " AND (state = 'uploaded' OR (is_current AND state != 'skipped'))"
+                " ORDER BY starts_at, is_current DESC, state = 'uploaded' DESC, id",
+                (encodable(camera),),
+            )
+            try:
+                for row in cursor:
+                    yield RecordedTime(row[0], row[1], row[2], bool(row[3]), row[4] or b"")
+            finally:
+                cursor.close()
+
+    def clip_spans(self, camera: str, file_ids: Sequence[int]) -> list[ClipSpan]:
+        """The files that `recorded` named, in the order asked for; at most `PAGE_ROWS` at once."""
+        marks = ",".join("?" * len(file_ids))
+        rows = self._rows(
+            "SELECT file.id, folder.path, file.name, starts_at, duration_s, sha1"
+            f" FROM file JOIN folder ON folder.id = file.folder WHERE file.id IN ({marks})",
+            tuple(file_ids),
+        )
+        spans = {
+            row["id"]: ClipSpan(
+                camera, path_of(row["path"], row["name"]), moment(row["starts_at"]), row["duration_s"],
+                row["sha1"].hex() if row["sha1"] else "",
+            )
+            for row in rows
+        }  # fmt: skip
+        return [spans[file_id] for file_id in file_ids]
 
     # --- one file ---------------------------------------------------------------------------
 

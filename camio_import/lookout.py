@@ -29,13 +29,12 @@ from camio_import.model import Clip, FoundFile, Rejected
 from camio_import.mounts import Mount, mounts_below, network_file_system
 from camio_import.reading import ClipReader
 from camio_import.walker import Walker
-from camio_import.watch_notes import FolderState, LandingFile
+from camio_import.watch_notes import MOST_LANDING, FolderState, LandingFile
 
 log = logging.getLogger("camio_import")
 
 STATUS_S = 2.0
 """How often it is told what is waited for."""
-MOST_NAMED = 1000
 HEALTH_S = 2.0
 """How often it is looked whether the folder is still there, and the same."""
 POLL_S = 5.0
@@ -103,7 +102,7 @@ class LookoutStatus:
     looked_at: datetime | None = None
     landing: tuple[StillLanding, ...] = ()
     landing_count: int = 0
-    """`landing` has at most `MOST_NAMED` of them: those that have been waited for longest."""
+    """`landing` has at most `MOST_LANDING` of them: those that have been waited for longest."""
 
 
 class _Stopped(Exception):
@@ -258,7 +257,7 @@ class Lookout:
         self._status_due_at = now + STATUS_S
         landing = sorted(self._landing.still_landing(now), key=lambda file: (-file.waited_s, -file.still_s))
         if landing or self.status.landing:
-            self.status = replace(self.status, landing=tuple(landing[:MOST_NAMED]), landing_count=len(landing))
+            self.status = replace(self.status, landing=tuple(landing[:MOST_LANDING]), landing_count=len(landing))
 
     def _now_is(self, state: FolderState, detail: str) -> None:
         if (state, detail) != (self.status.state, self.status.detail):

@@ -57,7 +57,8 @@ class LeapingClock(SkippingClock):
         if is_any_running or not done.empty():
             tasks = wait_for(done, min(timeout_s, self._grace_s))
             if not tasks:
-                self._time_s = max(self._time_s, min(self._time_s + timeout_s, self.next_moment()))
+                until = self.next_moment()  # it is past when the engine winds down, and nobody is called any more
+                self._time_s = min(self._time_s + timeout_s, until if until > self._time_s else math.inf)
             return tasks
         until = self.next_moment()
         if timeout_s < TICK_S:  # the engine itself has something to do before its next tick
@@ -169,6 +170,8 @@ class WatchBench:
     stop: StopRequest = field(default_factory=StopRequest)
     wants_end: bool = False
     began_at: float = 0.0
+    kept_in_mind: int = 0
+    """How many files the ledger still took for files to do when the session's time was over."""
 
     def __post_init__(self) -> None:
         self.bench = Bench(self.place, self.box)
@@ -244,6 +247,7 @@ class WatchBench:
                 todo.pop(0)[1]()
                 self._hear_all()
             if self.now_s >= until_s:
+                self.kept_in_mind = sum(ledger.to_do_counts().values())
                 self.stop.ask(ExitCode.TERMINATED)
             for lookout in self.lookouts:
                 self._step(lookout, leap_s)

@@ -17,6 +17,8 @@ from camio_import.box.wire import Answer, CallName, Problem, RequestInfo, json_a
 
 _LARGEST_ITEM_COUNT = 10_000_000
 _LARGEST_PAGE = 1_000
+_MOST_IMAGES = 10_000
+"""So many images end a page early: about a megabyte, well within what a client reads of one answer."""
 
 
 class Body(Protocol):
@@ -227,14 +229,17 @@ class Calls:
     def _search(self, info: RequestInfo, body: Body) -> Answer:
         """One bucket per stored content, by time, from `date` on; the cameras named in `text`, or all.
 
-        Contents that start at the same millisecond stay on one page, so that a page can never end where
-        it began; a page may be longer than `num_results` for that.
+        Whatever job a content belongs to, it is found; labels in `text` leave nothing out. Contents that start at the
+        same millisecond stay on one page, so that a page can never end where it began; a page may be longer than
+        `num_results` for that. It is shorter when its images are very many.
         """
         since = wire.parse_instant(info.query["date"], field="date") if "date" in info.query else None
         num_results = _page_size(info.query.get("num_results", "100"))
         text = info.query.get("text", "")
         camera_ids = [camera.camera_id for camera in self._store.cameras() if _is_named(camera.name, text)]
-        page, more_results = self._store.contents_page(camera_ids, since=since, count=num_results)
+        page, more_results = self._store.contents_page(
+            camera_ids, since=since, count=num_results, most_sightings=_MOST_IMAGES
+        )
         result: dict[str, Any] = {
             "buckets": [_bucket(content) for content in page],
             "more_results": more_results,

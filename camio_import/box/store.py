@@ -194,6 +194,8 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
                 db.execute("INSERT INTO setting VALUES ('device_id', ?)", (f"BOX{secrets.token_hex(6)}",))
+            # Labels are given by content; folders made by earlier versions lack the index, and those do without it.
+            db.execute("CREATE INDEX IF NOT EXISTS content_by_sha1 ON content (sha1)")
             if device_id is not None:
                 db.execute("UPDATE setting SET value = ? WHERE name = 'device_id'", (device_id,))
             (stored,) = db.execute("SELECT value FROM setting WHERE name = 'device_id'").fetchone()
@@ -361,33 +363,45 @@ class Store:
             return self._select_contents("TRUE", ())
 
     def contents_page(
-        self, camera_ids: Iterable[str], *, since: datetime | None, count: int
+        self, camera_ids: Iterable[str], *, since: datetime | None, count: int, most_sightings: int
     ) -> tuple[list[StoredContent], bool]:
-        """The first `count` videos of these cameras that start at `since` or later, and whether more follow.
+        """The first videos of these cameras that start at `since` or later, and whether more follow.
 
-        Videos that start in the millisecond of the last one are added, so that the next page can begin at
-        the next millisecond.
+        They are `count`, or fewer when those have `most_sightings` already. Videos that start in the millisecond of
+        the last one are added, so that the next page can begin at the next millisecond.
         """
         chosen = tuple(camera_ids)
-        where = f"camera_id IN ({', '.join('?' * len(chosen))}) AND starts_at_us >= ?"
+        # The plus keeps SQLite to the index by time, in which a page is one stretch.
+        where = f"+camera_id IN ({', '.join('?' * len(chosen))}) AND starts_at_us >= ?"
         values = (*chosen, _microseconds(since) if since is not None else -(2**62))
+        contents = sightings = end_us = 0
+        more_follow = False
         with self._lock:
-            page = self._select_contents(f"{where} ORDER BY starts_at_us LIMIT ?", (*values, count))
-            if len(page) < count:
-                return page, False
-            end_us = _microseconds(page[-1].starts_at) // 1000 * 1000 + 1000
-            page = self._select_contents(f"{where} AND starts_at_us < ?", (*values, end_us))
-            (total,) = self._db.execute(f"SELECT count(*) FROM content WHERE {where}", values).fetchone()
-            return page, total > len(page)
+            rows = self._db.execute(
+                "SELECT starts_at_us, (SELECT count(*) FROM sighting WHERE content_number = number)"
+                f" FROM content WHERE {where} ORDER BY starts_at_us",
+                values,
+            )
+            for starts_at_us, its_sightings in rows:
+                is_enough = contents >= count or sightings >= most_sightings
+                if is_enough and starts_at_us >= end_us:
+                    more_follow = True
+                    break
+                contents += 1
+                sightings += its_sightings
+                end_us = starts_at_us // 1000 * 1000 + 1000
+            rows.close()
+            return self._select_contents(f"{where} AND starts_at_us < ?", (*values, end_us)), more_follow
 
     def _select_contents(self, where: str, values: tuple[Any, ...]) -> list[StoredContent]:
         chosen = f"(SELECT * FROM content WHERE {where})"
         rows = self._db.execute(
-            f"SELECT * FROM {chosen} JOIN camera USING (camera_id) ORDER BY starts_at_us, number", values
+            f"SELECT * FROM {chosen} CROSS JOIN camera USING (camera_id) ORDER BY starts_at_us, number", values
         ).fetchall()
         sightings: dict[int, list[tuple[float, tuple[str, ...]]]] = {}
         for number, offset_us, labels in self._db.execute(
-            f"SELECT * FROM sighting WHERE content_number IN (SELECT number FROM {chosen}) ORDER BY offset_us",
+            f"SELECT * FROM sighting WHERE content_number IN (SELECT number FROM {chosen})"
+            " ORDER BY content_number, offset_us",
             values,
         ):
             sightings.setdefault(number, []).append((offset_us / 1e6, tuple(json.loads(labels))))

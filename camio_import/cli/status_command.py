@@ -81,7 +81,7 @@ def parser() -> Parser:
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """What is looked at, and when."""
+    """What is shown, and what the exit status tells."""
 
     report: LedgerReport
     below: str | None
@@ -202,7 +202,7 @@ def _print_overview(overview: _Overview, options: argparse.Namespace, path: Path
     else:
         print("\nIt holds no files" + (" from there." if below else "."))
     _print_reasons(report, below, options)
-    _print_jobs(report)
+    _print_jobs(report, is_watching=overview.station.is_watching)
     if options.storage is None and options.config is None:
         _print_other_ledgers(path)
 
@@ -259,7 +259,7 @@ def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Na
         print(f"    camio-import status --list {state}{''.join(arguments)}")
 
 
-def _print_jobs(report: LedgerReport) -> None:
+def _print_jobs(report: LedgerReport, *, is_watching: bool) -> None:
     counts, awaiting = report.job_counts(), report.awaiting_job()
     if any((counts.complete, counts.open, counts.lost)):
         lost = f" {counts.lost} without an answer." if counts.lost else ""
@@ -268,9 +268,8 @@ def _print_jobs(report: LedgerReport) -> None:
         print("\nJobs: none yet.")
     if awaiting:
         verb = "is" if awaiting == 1 else "are"
-        _say(
-            f"  {count(awaiting, 'file')} {verb} delivered and still without a job: it is asked for when no more come."
-        )
+        when = "when no more come" if is_watching else "by the next import or watch"
+        _say(f"  {count(awaiting, 'file')} {verb} delivered and still without a job: it is asked for {when}.")
     for job in report.jobs(only_open=True, limit=MOST_OPEN_JOBS):
         _say(f"  {shown(job.job_id or '?')}, begun {moment(job.created_at)} (UTC)")
         for shard in job.shards:

@@ -1,0 +1,434 @@
+"""`camio-import status` of a station: the watch, what it waits for, and cameras that have gone quiet."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clips import Video, cut_moov, many_clips, tiny_clip_bytes, tree
+from command import PATTERN, environment, run
+
+from camio_import.cli import status_command
+from camio_import.display import columns_wide
+from camio_import.errors import CamioImportError, UsageError
+from camio_import.ledger_report import LedgerReport
+from camio_import.model import Clip, FoundFile, JobPlan, Reason, Rejected, Shard, Summary, TimeSource
+from camio_import.state import Ledger
+from camio_import.watch_notes import MOST_LANDING, FolderState, LandingFile, WatchedFolder
+
+NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+SINCE = NOW - timedelta(days=2)
+FOLDER = "/media/cameras"
+SHARE = "/media/share"
+
+
+@dataclass
+class Station:
+    """A ledger that is written as a watch would, and what `status` says of it at a time."""
+
+    path: Path
+    capture: pytest.CaptureFixture[str]
+    err: str = ""
+
+    @contextmanager
+    def opened(self, at: datetime = NOW) -> Iterator[Ledger]:
+        with Ledger(self.path, destination="test", now=at.timestamp) as ledger:
+            yield ledger
+
+    def arrival(self, camera: str, at: datetime, *, then: Callable[[Ledger, int], object] | None = None) -> None:
+        """A clip of the camera is found and sent at that time."""
+        with self.opened(at) as ledger:
+            name = f"{camera}-{at.timestamp():.0f}.mp4"
+            clip = Clip(FoundFile(f"{FOLDER}/{name}", name, 100, 1), camera, SINCE, TimeSource.REGEX, duration_s=1.0)
+            file_id = ledger.add_clip(ledger.folder_id(FOLDER, FOLDER), os.fsencode(name), clip, "r")
+            ledger.set_hash(file_id, f"{file_id:040x}", bytes(20))
+            ledger.begin_upload(file_id)
+            ledger.finish_upload(file_id, job_follows=then is not None)
+            if then is not None:
+                then(ledger, file_id)
+
+    def status(self, *arguments: str, at: datetime = NOW, expect: int = 0) -> str:
+        """What is printed; `expect` is the exit status."""
+        self.capture.readouterr()
+        code = status_command.main(["--storage", str(self.path), *arguments], now=lambda: at)
+        out, self.err = self.capture.readouterr()
+        assert code == expect, out
+        return out
+
+    def json(self, *arguments: str, at: datetime = NOW, expect: int = 0) -> Any:
+        return json.loads(self.status("--json", *arguments, at=at, expect=expect))
+
+
+@pytest.fixture
+def station(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Station:
+    monkeypatch.setenv("COLUMNS", "80")
+    return Station(tmp_path / "ledger.db", capsys)
+
+
+def watched(path: str = FOLDER, state: FolderState = FolderState.EVENTS, detail: str = "") -> WatchedFolder:
+    return WatchedFolder(path, state, detail, SINCE, NOW - timedelta(minutes=3))
+
+
+def landing(
+    name: str, *, waited_s: float = 0.0, why: str = "it is being written", size_bytes: int = 1000
+) -> LandingFile:
+    mtime_ns = int((NOW - timedelta(seconds=30)).timestamp()) * 10**9
+    return LandingFile(f"{FOLDER}/{name}", FOLDER, size_bytes, mtime_ns, waited_s, NOW - timedelta(minutes=1), why)
+
+
+def begin_watch(ledger: Ledger, *files: LandingFile) -> int:
+    run_id = ledger.start_run(FOLDER, "1", is_watch=True)
+    ledger.watch_notes.note_folder(watched())
+    ledger.watch_notes.note_landing(FOLDER, files)
+    return run_id
+
+
+def end_watch(ledger: Ledger, run_id: int, why: str = "") -> None:
+    ledger.watch_notes.stopped()
+    ledger.finish_run(run_id, asdict(Summary(stopped_because=why)))
+
+
+def assert_fits(text: str) -> None:
+    wide = [line for line in text.splitlines() if columns_wide(line) > 80 and "camio-import status" not in line]
+    assert wide == []
+
+
+def words(text: str) -> str:
+    """The text without its line breaks."""
+    return " ".join(text.split())
+
+
+# --- a watch ------------------------------------------------------------------------------------
+
+
+def test_a_running_watch_is_told_with_its_folders(station: Station) -> None:
+    with station.opened() as ledger:
+        ledger.start_run(FOLDER, "1", is_watch=True)
+        ledger.watch_notes.note_folder(watched())
+        ledger.watch_notes.note_folder(watched(SHARE, FolderState.PAUSED, "it cannot be read (No such device)"))
+        out = station.status()
+        assert f"A watch is running (process {os.getpid()}), since 2026-05-01 12:00:00 (UTC)." in out
+        assert f"  {FOLDER}\n      watched, since 2026-04-29 12:00:00 (UTC)\n" in out
+        assert "last looked through 2026-05-01 11:57:00 (UTC)" in out
+        assert words("paused, since 2026-04-29 12:00:00 (UTC): it cannot be read (No such device)") in words(out)
+        assert "An import" not in out
+        document = station.json()
+    assert document["is_watch_running"] is True
+    assert document["was_watch_cut_off"] is False
+    assert document["running_pid"] == os.getpid()
+    assert [(folder["path"], folder["state"]) for folder in document["watched_folders"]] == [
+        (FOLDER, "events"), (SHARE, "paused"),
+    ]  # fmt: skip
+    assert document["runs"][0]["is_watch"] is True
+
+
+def test_a_running_import_is_no_watch(station: Station) -> None:
+    with station.opened() as ledger:
+        ledger.start_run(FOLDER, "1")
+        out = station.status()
+    assert f"An import is running (process {os.getpid()})" in out
+    assert "Watched folders" not in out
+
+
+def test_whoever_holds_the_ledger_before_its_run_is_noted_is_starting(station: Station) -> None:
+    with station.opened() as ledger:
+        end_watch(ledger, begin_watch(ledger))
+    with station.opened():
+        assert f"An import or a watch is starting (process {os.getpid()})." in station.status()
+
+
+def test_a_watch_that_was_cut_off_is_said_to_be(station: Station) -> None:
+    with station.opened() as ledger:
+        begin_watch(ledger, landing("a.mp4", waited_s=5400, why="its end is missing"))
+    later = NOW + timedelta(hours=5)
+    out = station.status(at=later, expect=3)
+    assert "was cut off. Nothing is watched now." in words(out)
+    assert f"  {FOLDER}\n      not watched now\n" in out
+    assert "unchanged for 1 h 30 min" in out  # nobody has looked since
+    document = station.json(at=later, expect=3)
+    assert (document["is_watch_running"], document["was_watch_cut_off"]) == (False, True)
+    with station.opened() as ledger:
+        ledger.finish_run(ledger.start_run(FOLDER, "1"), asdict(Summary()))
+    out = station.status(expect=3)
+    assert "The last import ended" in out
+    assert "The last watch was cut off before that. Nothing is watched now." in out
+
+
+def test_how_a_watch_ended(station: Station) -> None:
+    with station.opened() as ledger:
+        end_watch(ledger, begin_watch(ledger), "The access token was refused.")
+    out = station.status()
+    assert "The last watch ended 2026-05-01 12:00:00 (UTC), after 0.0 s. The access token was refused." in words(out)
+    assert "not watched now" in out
+    assert "cut off" not in out
+    with station.opened() as ledger:
+        ledger.finish_run(ledger.start_run(FOLDER, "1"), asdict(Summary()))
+    assert "Watched folders" not in station.status()  # imports alone since then
+    assert station.json()["watched_folders"] == []
+
+
+# --- what is waited for ---------------------------------------------------------------------------
+
+
+def test_files_that_land_are_named_those_waited_for_longest_first(station: Station) -> None:
+    long_name = f"{'very_' * 20}long_name.mp4"
+    files = [landing(f"new-{number:02}.mp4") for number in range(20)]
+    files += [landing("short.mp4", waited_s=60, why="its index is missing")]
+    files += [landing(long_name, waited_s=7140, why="no index: " + "a long explanation " * 10, size_bytes=3_400_000)]
+    with station.opened() as ledger:
+        begin_watch(ledger, *files)
+        out = station.status(expect=3)
+        document = station.json(expect=3)
+    assert_fits(out)
+    assert "22 files have not landed whole; those waited for longest:" in out
+    lines = [line.strip() for line in out.splitlines() if line.strip().endswith(".mp4")]
+    assert len(lines) == 10
+    assert re.fullmatch(r"very_.*….*long_name\.mp4", lines[0])
+    assert lines[1:3] == ["short.mp4", "new-00.mp4"]
+    assert "3.4 MB, unchanged for 2 h 00 min: no index: a long" in out
+    assert "1 kB, unchanged for 2 min 00 s: its index is missing" in out
+    assert "1 kB, last written 30 s ago: it is being written" in out
+    assert len(document["landing"]) == 22
+    assert document["landing"][0]["path"] == f"{FOLDER}/{long_name}"
+    assert document["landing"][0]["waited_s"] == 7200
+    assert document["watched_folders"][0]["landing_count"] == 22
+
+
+def test_more_files_may_be_landing_than_are_noted(station: Station) -> None:
+    with station.opened() as ledger, ledger.transaction():
+        begin_watch(ledger, *(landing(f"{number}.mp4") for number in range(MOST_LANDING)))
+        ledger.commit_so_far()
+        assert "1,000 files or more have not landed whole; those" in station.status(expect=3)
+
+
+def test_only_what_concerns_the_folder_asked_for(station: Station) -> None:
+    with station.opened() as ledger:
+        begin_watch(ledger, landing("port/a.mp4"), landing("portside/b.mp4"))
+        ledger.watch_notes.note_folder(watched(SHARE))
+        document = station.json(f"{FOLDER}/port", expect=3)
+        assert [file["path"] for file in document["landing"]] == [f"{FOLDER}/port/a.mp4"]
+        assert [folder["path"] for folder in document["watched_folders"]] == [FOLDER]
+        assert station.json(SHARE)["landing"] == []
+
+
+def test_files_that_wait_for_their_job(station: Station) -> None:
+    station.arrival("CAM_A", NOW, then=lambda ledger, file_id: None)
+    out = station.status(expect=3)
+    assert "1 file is delivered and still without a job: it is asked for by the next import or watch." in words(out)
+    assert station.json(expect=3)["awaiting_job"] == 1
+    with station.opened() as ledger:
+        begin_watch(ledger)
+        assert "it is asked for when no more come." in words(station.status(expect=3))
+        job = ledger.begin_job_for_delivered(500)
+        ledger.assign_delivered(job, JobPlan("J1", (Shard("S0", 1, "http://x/0"),)))
+    out = station.status(expect=3)  # the job is open as long as its part is not registered
+    assert "Jobs: 0 jobs complete, 1 open." in out
+    assert "part S0: 1 of 1 delivered" in out
+    with station.opened() as ledger:
+        ledger.shard_registered(ledger.due_shards()[0])
+        end_watch(ledger, begin_watch(ledger))
+    assert "Jobs: 1 job complete, 0 open." in station.status()
+
+
+def test_many_open_jobs_are_counted_and_some_named(station: Station) -> None:
+    def assign(ledger: Ledger, file_id: int) -> None:
+        plan = JobPlan(f"J{file_id}", (Shard("S", 1, "http://x"),))
+        ledger.assign_delivered(ledger.begin_job_for_delivered(1), plan)
+
+    for number in range(13):
+        station.arrival("CAM_A", NOW + timedelta(seconds=number), then=assign)
+    out = station.status(expect=3)
+    assert "13 open" in out
+    assert out.count("part S: 1 of 1 delivered") == 10
+    assert "… and 3 more" in out
+    assert len(station.json(expect=3)["jobs"]) == 13
+
+
+# --- 80 columns -----------------------------------------------------------------------------------
+
+
+def test_everything_fits_80_columns(station: Station) -> None:
+    name = "the_camera_on_the_port_side_of_the_upper_deck_that_looks_forward"
+
+    def with_trouble(ledger: Ledger, file_id: int) -> None:
+        plan = JobPlan("J1", (Shard("S0", 1, "http://x/0"),))
+        ledger.assign_delivered(ledger.begin_job_for_delivered(1), plan)
+        ledger.shard_not_registered(ledger.due_shards()[0], "the service is busy, " * 20)
+
+    station.arrival(name, NOW, then=with_trouble)
+    station.arrival("甲板カメラ", NOW)
+    station.arrival("CAM_A", NOW)
+    with station.opened() as ledger:
+        folder = ledger.folder_id(f"{FOLDER}/{'deep/' * 20}x", FOLDER)
+        rejected = Rejected("", "", Reason.NO_MATCH, "matches up to here, " + "and then it does not " * 20, 5, 5)
+        ledger.add_rejected(folder, b"a video\n.mp4", rejected, "r")
+        begin_watch(ledger)
+        ledger.watch_notes.note_folder(watched("/media/" + "x" * 100, FolderState.POLLING, "no events " * 20))
+        out = station.status("--max_silence", "0", at=NOW + timedelta(days=2), expect=7)
+    assert_fits(out)
+    assert "a video\\x0a.mp4" in out
+    assert "last trouble: the service is busy" in words(out)
+    assert re.search(r"^the_camera\S*…\S*looks_forward +1 +1 ", out, re.MULTILINE)
+    assert re.search(r"^CAM_A +1 +1 +0 +0 +0 +0$", out, re.MULTILINE)
+    assert re.search(r"^CAM_A +100 B  2026-05-01 12:00:00  2026-04-29 12:00:00$", out, re.MULTILINE)
+
+
+# --- quiet cameras --------------------------------------------------------------------------------
+
+
+def test_a_quiet_camera_is_named_and_the_exit_status_is_7(station: Station) -> None:
+    station.arrival("CAM_A", NOW - timedelta(days=1))
+    station.arrival("CAM_A", NOW - timedelta(hours=3, minutes=10))
+    station.arrival("CAM_B", NOW - timedelta(hours=2))
+    out = station.status("--max_silence", "2h", expect=7)
+    assert "  CAM_A has been quiet for 3 h 10 min (limit 2 h).\n" in out
+    assert "CAM_B has" not in out
+    (quiet,) = station.json("--max_silence", "2h", expect=7)["quiet_cameras"]
+    assert quiet == {
+        "name": "CAM_A", "limit_s": 7200, "last_arrival": "2026-05-01T08:50:00.000+00:00", "quiet_for_s": 11400,
+        "arrival_in_future": None,
+    }  # fmt: skip
+    assert "has been quiet" not in station.status("--max_silence", "4h")
+    assert "has been quiet" not in station.status()
+    assert station.json()["quiet_cameras"] == []
+    listed = station.status("--list", "uploaded", "--max_silence", "90min", expect=7)
+    assert "quiet" not in listed
+    assert "CAM_A has been quiet for 3 h 10 min (limit 90 min)." in station.err
+    assert "CAM_B has been quiet for 2 h 00 min (limit 90 min)." in station.err
+
+
+def test_quiet_wins_over_something_left(station: Station) -> None:
+    station.arrival("CAM_A", NOW - timedelta(hours=3), then=lambda ledger, file_id: None)
+    station.status("--max_silence", "4h", expect=3)
+    station.status("--max_silence", "2h", expect=7)
+
+
+def test_files_without_a_camera_are_no_camera(station: Station) -> None:
+    with station.opened(NOW - timedelta(days=1)) as ledger:
+        rejected = Rejected("", "", Reason.NO_MATCH, "no", 5, 5)
+        ledger.add_rejected(ledger.folder_id(FOLDER, FOLDER), b"a.mp4", rejected, "r")
+    assert station.json("--max_silence", "2h", expect=3)["quiet_cameras"] == []
+
+
+def test_an_arrival_in_the_future_hides_no_silence(station: Station) -> None:
+    station.arrival("CAM_A", NOW - timedelta(hours=3))
+    station.arrival("CAM_A", NOW + timedelta(days=400))
+    station.arrival("CAM_B", NOW + timedelta(days=400))
+    station.arrival("CAM_C", NOW + timedelta(seconds=20))
+    out = words(station.status("--max_silence", "2h", expect=7))
+    future = "Its last arrival was noted for 2027-06-05 12:00:00 (UTC), which is in the future:"
+    assert f"CAM_A has been quiet for 3 h 00 min (limit 2 h). {future} the clock of this computer was wrong" in out
+    assert f"CAM_B: whether it is quiet cannot be told (limit 2 h). {future}" in out
+    assert "CAM_C has" not in out
+    assert "CAM_C:" not in out
+    quiet = station.json("--max_silence", "2h", expect=7)["quiet_cameras"]
+    assert [(camera["name"], camera["quiet_for_s"]) for camera in quiet] == [("CAM_A", 10800), ("CAM_B", None)]
+    station.arrival("CAM_A", NOW - timedelta(hours=1))
+    assert "CAM_A has" not in station.status("--max_silence", "2h", expect=7)
+
+
+def config(place: Path, text: str) -> str:
+    file = place / "station.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+CAMERAS = '[cameras.CAM_B]\nmax_silence = "1d"\n[cameras."Deck camera"]\nmax_silence = "10min"\n'
+
+
+def test_limits_of_the_configuration_file(station: Station, tmp_path: Path) -> None:
+    for camera in ("CAM_A", "CAM_B"):
+        station.arrival(camera, NOW - timedelta(hours=3))
+    file = config(tmp_path, 'max_silence = "2h"\n' + CAMERAS)
+    out = station.status("--config", file, expect=7)
+    assert "CAM_A has been quiet for 3 h 00 min (limit 2 h)." in out
+    assert "CAM_B has" not in out
+    assert "Deck camera has not sent anything yet (limit 10 min)." in out
+    quiet = station.json("--config", file, "--max_silence", "4h", expect=7)["quiet_cameras"]
+    assert [(camera["name"], camera["last_arrival"]) for camera in quiet] == [("Deck camera", None)]
+    station.status("--config", config(tmp_path, 'settle = "5s"'))
+    with pytest.raises(UsageError, match="max_silence"):
+        station.status("--config", config(tmp_path, 'max_silence = "soon"'))
+
+
+def test_the_ledger_of_the_configuration_file(
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    file = config(tmp_path, 'storage = "ledger.db"')
+    with pytest.raises(CamioImportError, match=r"There is no ledger at .*ledger\.db"):
+        status_command.main(["--config", file])
+    station.arrival("CAM_A", NOW)
+    assert status_command.main(["--config", file]) == 0
+    assert str(station.path) in capsys.readouterr().out
+    with pytest.raises(CamioImportError, match=r"camio-box\.example\.db"):
+        status_command.main(["--config", config(tmp_path, 'api_url = "https://box.example"')])
+    with pytest.raises(CamioImportError, match=r"camio-local\.db"):
+        status_command.main(["--config", config(tmp_path, 'host = "local"')])
+    assert status_command.main(["--config", file, "--storage", str(station.path)]) == 0
+
+
+def test_csv_and_silence_do_not_go_together(station: Station) -> None:
+    station.arrival("CAM_A", NOW)
+    with pytest.raises(UsageError, match="--csv does not look for quiet cameras"):
+        station.status("--csv", "--max_silence", "2h")
+
+
+# --- real watches ---------------------------------------------------------------------------------
+
+
+def eventually(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+    return found
+
+
+def test_of_a_real_watch(tmp_path: Path) -> None:
+    videos = many_clips(tmp_path / "v", 4)[0].parent
+    tree(videos, {"CAM_A-1475999999.mp4": cut_moov(tiny_clip_bytes()), "CAM_A-1476999999.mp4": Video(9)})
+    ledger = tmp_path / "home" / "ledger.db"
+    command = ["--watch", "--settle", "0.2s", "--batch_seconds", "1h", "--storage", str(ledger), "--regex", PATTERN]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "camio_import", *command, str(videos), "local"],
+        env=environment(tmp_path / "home"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def sent() -> bool:
+        if not ledger.exists():
+            return False
+        try:
+            with closing(LedgerReport(ledger)) as report:
+                is_noted = any(folder.looked_at for folder in report.watch_notes.folders())
+                return is_noted and report.awaiting_job() == 5
+        except CamioImportError:  # it is being made
+            return False
+
+    try:
+        eventually(sent)
+        out = run("status", "--storage", ledger, home=tmp_path / "home").must(3).out
+        assert f"A watch is running (process {process.pid})" in out
+        assert f"  {videos}\n" in out
+        assert "last looked through" in out
+        assert "5 files are delivered and still without a job" in words(out)
+        quiet = run("status", "--storage", ledger, "--max_silence", "0", home=tmp_path / "home").must(7).out
+        assert "CAM_B has been quiet for" in quiet
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    out = run("status", "--storage", ledger, home=tmp_path / "home").must(3).out
+    assert "was cut off. Nothing is watched now." in words(out)
