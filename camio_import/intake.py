@@ -72,8 +72,9 @@ def is_same(known: KnownFile, file: FoundFile) -> bool:
 class Intake:
     """The files of one folder, one at a time. Part of the engine's one thread.
 
-    With `retry_failed`, files that failed in earlier runs are to do again. `on_to_do` is told the id
-    of each file that is now to do, and its camera; `on_change` is called after each change of the ledger.
+    With `retry_failed`, files that failed in earlier runs are to do again. `on_to_do` is told of each
+    file that is now to do: its id, its camera, and whether it has just been recorded as such;
+    `on_change` is called after each change of the ledger.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Intake:
         *,
         reporter: Reporter,
         retry_failed: bool = False,
-        on_to_do: Callable[[int, str], None] = lambda file_id, camera: None,
+        on_to_do: Callable[[int, str, bool], None] = lambda file_id, camera, is_new: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
@@ -177,12 +178,12 @@ class Intake:
             counts.failed[known.reason or Reason.REFUSED] += 1
         else:
             self._ledger.take_up(known.file_id)
-            self._to_do(known.file_id, known.camera_name or "", file)
+            self._to_do(known.file_id, known.camera_name or "", file, is_new=False)
 
-    def _to_do(self, file_id: int, camera_name: str, file: FoundFile) -> None:
+    def _to_do(self, file_id: int, camera_name: str, file: FoundFile, *, is_new: bool) -> None:
         self.counts.new += 1
         self.counts.new_bytes += file.size_bytes
-        self._on_to_do(file_id, camera_name)
+        self._on_to_do(file_id, camera_name, is_new)
 
     # --- after it --------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ class Intake:
             file_id = known.file_id
             self._ledger.reread_clip(file_id, result, self._fingerprint)
         self.counts.with_warnings += bool(result.warnings)
-        self._to_do(file_id, result.camera_name, result.file)
+        self._to_do(file_id, result.camera_name, result.file, is_new=True)
 
     def reject(self, place: Place, rejected: Rejected) -> None:
         """A file, or with the name b"" a folder, that is not sent."""

@@ -333,9 +333,10 @@ class Watcher:
         folder = self._ledger.known.folder(arrival.path)
         return None if folder is None else self._ledger.known.at(folder, b"")
 
-    def _on_to_do(self, file_id: int, camera_name: str) -> None:
-        self._batch.is_open = True
-        self._batch.arrived_at = self._clock.now()
+    def _on_to_do(self, file_id: int, camera_name: str, is_new: bool) -> None:
+        if is_new:  # what waits for another try is told of again with each look through the folder
+            self._batch.is_open = True
+            self._batch.arrived_at = self._clock.now()
         if camera_name in self._cameras:
             self._sending.add(file_id)
         else:
@@ -452,6 +453,7 @@ class Watcher:
             self._job_ids.append(plan.job_id)
             self._reporter.handle(JobCreated(plan.job_id, request.item_count, len(plan.shards)))
             self._sending.add_due_shards()
+            self._tidy_up()
 
         def failed(error: BaseException) -> None:
             if is_surely_not_created(error):
@@ -464,7 +466,7 @@ class Watcher:
     def _tidy_up(self) -> None:
         """What has its outcome is not kept in mind any more: a watch can run for months."""
         for file_id in self._ledger.take_up_lost_duplicates():
-            self._on_to_do(file_id, self._ledger.known.by_id(file_id).camera_name or "")
+            self._on_to_do(file_id, self._ledger.known.by_id(file_id).camera_name or "", False)
         self._outcomes.update(self._ledger.forget_done())
 
     # --- notes for `status` ----------------------------------------------------------------------

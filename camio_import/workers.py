@@ -86,19 +86,30 @@ def wait_for(done: queue.SimpleQueue[Task], timeout_s: float, *, most: int = 256
 
 
 class StopRequest:
-    """Set by the first Ctrl-C or termination signal; everything that waits looks at it."""
+    """Set by the first Ctrl-C or termination signal; everything that waits looks at it.
 
-    def __init__(self) -> None:
+    One with a `parent` is set, too, when that is.
+    """
+
+    def __init__(self, parent: StopRequest | None = None) -> None:
         self._event = threading.Event()
-        self.exit_code: ExitCode | None = None
+        self._parent = parent
+        self._exit_code: ExitCode | None = None
+
+    @property
+    def exit_code(self) -> ExitCode | None:
+        """What the program then ends with."""
+        if self._exit_code is None and self._parent is not None:
+            return self._parent.exit_code
+        return self._exit_code
 
     def ask(self, exit_code: ExitCode) -> None:
         """Safe to call from a signal handler."""
-        self.exit_code = exit_code
+        self._exit_code = exit_code
         self._event.set()
 
     def is_set(self) -> bool:
-        return self._event.is_set()
+        return self._event.is_set() or (self._parent is not None and self._parent.is_set())
 
     def check(self) -> None:
         """Raise `Cancelled` when the user has asked to stop."""

@@ -243,6 +243,14 @@ def test_a_clip_that_is_never_whole_is_reported_after_the_time_to_give_up_across
     watch_bench.assert_all_well()
 
 
+def test_what_is_given_up_just_when_a_look_begins_is_not_waited_for_again(watch_bench):
+    (watch_bench.folder / CLIP).write_bytes(cut_moov(clip(0)))
+    watched = watch_bench.run(until_s=700, leap_s=5, give_up_s=600, rescan_s=600)
+    ((at, _),) = watched.skipped(CLIP)
+    assert at == 600
+    assert watch_bench.lookouts[0].landing == 0
+
+
 def test_what_was_given_up_is_sent_when_it_becomes_whole(watch_bench):
     data = clip(0)
     (watch_bench.folder / CLIP).write_bytes(data[: len(data) // 2])

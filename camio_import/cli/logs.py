@@ -17,6 +17,10 @@ from camio_import.transport import SecretFilter
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
+ALREADY_SHOWN = {"is_shown": True}
+"""`extra` of a warning for the log alone, because the user sees it in another way."""
+
+
 class WarningsTo(logging.Handler):
     """Hands the text of warnings to whoever draws the run."""
 
@@ -25,7 +29,8 @@ class WarningsTo(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._say(record.getMessage())
+        if not getattr(record, "is_shown", False):
+            self._say(record.getMessage())
 
 
 class RotatingLog(RotatingFileHandler):

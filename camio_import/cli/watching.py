@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from camio_import import __version__
 from camio_import.cli import show_error
 from camio_import.cli.import_command import split_targets
+from camio_import.cli.logs import ALREADY_SHOWN
 from camio_import.cli.options import box_address, extensions_from, is_terminal, reader_from
 from camio_import.cli.settings import FolderSettings, Settings, settings_from
 from camio_import.cli.stopping import stop_on_signals
@@ -69,14 +70,14 @@ def run_watch(settings: Settings) -> int:
     station = _Station(settings, Notifier(os.environ))
     # Closing the terminal ends a watch that was typed there; a service is told to read its settings anew.
     on_hangup = None if is_terminal(sys.stdin) else station.ask_to_reload
-    while True:
-        stop = StopRequest()
-        with stop_on_signals(stop, on_hangup=on_hangup):
-            _session(station, stop)
-        if station.next_settings is not None:
-            station.settings, station.next_settings = station.next_settings, None
-        elif stop.is_set():
-            return int(stop.exit_code or 0)
+    stop = StopRequest()
+    with stop_on_signals(stop, on_hangup=on_hangup):
+        while not stop.is_set():
+            _session(station, StopRequest(parent=stop))
+            if station.next_settings is not None:
+                station.settings, station.next_settings = station.next_settings, None
+    station.notifier.stopping()
+    return int(stop.exit_code or 0)
 
 
 def _session(station: _Station, stop: StopRequest) -> None:
@@ -93,7 +94,7 @@ def _session(station: _Station, stop: StopRequest) -> None:
         except Exception as error:
             if not station.has_watched:
                 raise
-            log.error("the watch was interrupted by a defect: %s", error, exc_info=error)
+            log.error("the watch was interrupted by a defect: %s", error, exc_info=error, extra=ALREADY_SHOWN)
             _say(CamioImportError(f"Something unexpected went wrong ({type(error).__name__}: {error})."))
         if not stop.is_set() and station.next_settings is None:
             _wait(station, stop)
@@ -122,7 +123,6 @@ def _watch(station: _Station, stop: StopRequest, stack: ExitStack) -> None:
     if station.next_settings is not None:
         return
     if stop.is_set():
-        station.notifier.stopping()
         show_end(summary, options, is_watch=True)
     else:
         _say(CamioImportError(summary.stopped_because, next_step=summary.next_step))
@@ -142,7 +142,8 @@ def _to_watch(folder: FolderSettings) -> FolderToWatch:
 
 def _say(error: CamioImportError) -> None:
     """Why a session ended, to whoever may be looking, and to the log."""
-    log.error("%s %s", error, error.next_step)
+    if log.handlers:  # otherwise logging would print it, too
+        log.error("%s %s", error, error.next_step, extra=ALREADY_SHOWN)
     show_error(error)
 
 
