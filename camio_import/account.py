@@ -161,7 +161,7 @@ class Account:
             return
         close = [name for name in difflib.get_close_matches(job_id, known, n=1) if _is_job_id(name)]
         raise UsageError(
-            f"There is no job {job_id} in this account ({self.who}).",
+            f"{self.who} has no job {job_id} in this account.",
             next_step=(f"Did you mean {close[0]}? " if close else "") + "To see them all: camio-import jobs",
         ) from refusal
 
@@ -202,8 +202,6 @@ class Account:
             raise _RefusedForGood(
                 str(error), next_step="Is the address right, and this token one of that account?"
             ) from error
-        except RecursionError as error:
-            raise BadAnswer(f"{self.who} answered with JSON that is nested too deeply.") from error
 
     def _wait_after(self, error: RetryLater | Unreachable, backoff: Backoff, began_at: float) -> None:
         """Wait before the next attempt. Raises the error when that would take more than the patience."""

@@ -1,6 +1,6 @@
 """A job's labels: downloaded page by page into a file beside the output, from which a broken-off download carries on.
 
-    job -> search, page after page -> SightingSpool -> bookmarks and formats
+job -> search, page after page -> SightingSpool -> bookmarks and formats
 """
 
 from __future__ import annotations

@@ -234,9 +234,10 @@ class Lookout:
         self._take_notes(now)
         for landed in self._landing.look(now):
             arrival = self._arrival_of(landed.file, landed.result)
-            if self._pass is not None:
-                self._handed_over.add(arrival.path)
+            self._handed_over.add(arrival.path)
             self._give(arrival)
+        if self._pass is None and self._pass_due_at is not None and now < self._pass_due_at:
+            self._handed_over.clear()
         self._look_through(now)
         self._publish(now)
         return self._nap_s(now)
@@ -305,6 +306,7 @@ class Lookout:
     def _pause(self, why: str) -> None:
         self._stop_events()
         self._pass = None
+        self._handed_over.clear()
         self._landing.forget_all()
         self._now_is(FolderState.PAUSED, why)
         self._say(
@@ -317,6 +319,7 @@ class Lookout:
         self._stop_events()
         self._start_events(now)
         self._pass = None
+        self._handed_over.clear()
         self._pass_due_at = now
 
     def _may_have_events(self) -> bool:

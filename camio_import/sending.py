@@ -238,6 +238,10 @@ class Sending:
         self._ready.clear()
         self._later.clear()
 
+    def is_at_work_on(self, file_id: int) -> bool:
+        """Whether the file is being read or sent just now, as it was when that began."""
+        return file_id in self._hashing or file_id in self._posting
+
     @property
     def accepts(self) -> queue.SimpleQueue[Task]:
         """Where a feed puts its finished tasks, which come back to its `settle`."""

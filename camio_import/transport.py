@@ -176,7 +176,7 @@ class HttpClient:
         raise_for_status(answer, self.who, what=f"{method} {urlsplit(path_or_url).path}", accepted=(200,))
         try:
             return json.loads(answer.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadAnswer(
                 f"{self.who} answered {method} {urlsplit(path_or_url).path} with something that is not JSON:"
                 f" “{answer.first_words}”.",

@@ -56,6 +56,8 @@ NOTE_S = 5.0
 """How often it is written down what is waited for, if that has changed."""
 JOBS_NAMED = 5
 """So many of the last jobs are named when the watch ends."""
+LONGEST_PAUSE_S = 20.0
+"""A station that has been cut off goes on soon after the connection is back."""
 LOOK_FOR_BOX_S = 60.0
 """A Box that has been silent for so long may have another address now."""
 STOP_LOOKOUT_S = 1.5
@@ -132,7 +134,7 @@ class Watcher:
         reporter: Reporter,
         stop: StopRequest,
         clock: Clock | None = None,
-        backoff: Callable[[], Backoff] = Backoff,
+        backoff: Callable[[], Backoff] = lambda: Backoff(longest_s=LONGEST_PAUSE_S),
         wants_end: Callable[[], bool] = lambda: False,
         on_turn: Callable[[], None] = lambda: None,
         new_lookout: Callable[..., Lookout] = Lookout,
@@ -307,6 +309,10 @@ class Watcher:
             self._gone(arrival, intake)
             return
         place = intake.place_of(arrival.path, arrival.relative_path)
+        if place.known is not None and self._sending.is_at_work_on(place.known.file_id):
+            if result is not None:  # it has changed meanwhile: first what becomes of it as it was
+                arrival.lookout.notice_soon(arrival.path)
+            return
         if arrival.file is None:
             assert isinstance(result, Rejected)
             intake.reject(place, result)

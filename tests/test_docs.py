@@ -15,6 +15,7 @@ from camio_import.cli import (
     demo_command,
     hooks_command,
     import_command,
+    jobs_command,
     service_command,
     status_command,
     why_command,
@@ -31,6 +32,7 @@ PARSERS = {
     "hooks": hooks_command.parser(),
     "box": box_command.parser(),
     "demo": demo_command.parser(),
+    "jobs": jobs_command.parser(),
     "config": config_command.parser(),
     "service": service_command.parser(),
 }

@@ -484,7 +484,7 @@ def test_clips_with_very_many_labels_come_on_several_pages(bench: Bench, spool: 
     start_download(spool, one, EVERYTHING, resume=False)
     download(account(bench), one, EVERYTHING, spool)
     # Of the last clip, only the labels within its 0.4 s are within the job.
-    assert len(spool) == 12_000 + 8
+    assert len(spool) == 12_000 + 9
     assert len(searches(bench)) == 2
 
 

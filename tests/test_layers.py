@@ -19,7 +19,7 @@ ROWS: Mapping[str, int] = {
     "folder_events": 1, "mounts": 1, "watch_notes": 1, "systemd": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
     "cloud": 2, "hooks": 2, "box": 2, "reading": 2, "comparison": 2,
-    "landing": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3, "uploader": 3,
+    "landing": 3, "account": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3, "uploader": 3,
     "lookout": 4, "watch": 4, "labels": 4, "bookmarks": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip

@@ -101,7 +101,7 @@ def test_what_is_renamed_into_place_is_sent_at_once(watch_bench):
 def test_a_temporary_name_is_never_taken(watch_bench, temporary):
     path = watch_bench.put(temporary, clip(0))
     script = {1: path.touch, 700: lambda: path.rename(watch_bench.folder / CLIP)}
-    watched = watch_bench.run(script, until_s=1400, rescan_s=600)
+    watched = watch_bench.run(script, until_s=1400, leap_s=10, rescan_s=600)
     assert 700 <= watched.sent_at(CLIP) < 700.5
     assert len(watch_bench.box.log.posts()) == 1
     assert watch_bench.bench.states() == {CLIP: "uploaded"}
@@ -207,6 +207,39 @@ def test_a_clip_that_loses_its_index_after_it_was_sent_stays_sent(watch_bench):
     assert at >= 230
 
 
+def test_a_clip_of_which_only_the_time_changes_is_not_sent_again(watch_bench):
+    path = watch_bench.put(CLIP, clip(0))
+    watch_bench.run({100: lambda: os.utime(path, ns=(10**18, 10**18))}, until_s=1000)
+    assert len(watch_bench.box.log.posts()) == 1
+    assert sum(watch_bench.jobs()) == 1
+    watch_bench.assert_all_well()
+
+
+def test_what_was_sent_and_is_moved_within_the_folder_is_not_sent_again(watch_bench):
+    for number in range(3):
+        watch_bench.put(f"today/{name(number)}", clip(number))
+    script = {
+        100: lambda: (watch_bench.folder / "today").rename(watch_bench.folder / "archive"),
+        200: lambda: (watch_bench.folder / "archive" / name(0)).rename(watch_bench.folder / name(7)),
+    }
+    watch_bench.run(script, until_s=1500)
+    assert len(watch_bench.box.log.posts()) == 3
+    assert sum(watch_bench.jobs()) == 3
+    watch_bench.assert_all_well()
+
+
+def test_a_name_that_is_not_utf_8(watch_bench):
+    strange = os.fsdecode(b"CAM_A-d\xe9cembre-1475973147.mp4")
+    folder = watch_bench.watched_folder(pattern=r".*/(?P<camera>\w+?)\-.*\-(?P<epoch>\d+)\.mp4")
+    try:
+        script = {5: lambda: watch_bench.move_in(strange, clip(0))}
+        watched = watch_bench.run(script, until_s=100, folders=[folder])
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert 5 <= watched.sent_at(strange) < 5.5
+    assert watch_bench.in_box() == {("CAM_A", sha1(clip(0))): 1}
+
+
 # --- what is not sent ------------------------------------------------------------------------------
 
 
@@ -280,6 +313,20 @@ def test_a_file_without_permission_is_sent_when_it_may_be_read(watch_bench):
     ((_, skip),) = watched.skipped(CLIP)
     assert skip.reason is Reason.NO_PERMISSION
     assert 65 <= watched.sent_at(CLIP) <= 66, "the system tells of the changed permission"
+    assert watch_bench.bench.states() == {CLIP: "uploaded"}
+    watch_bench.assert_all_well()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the permissions are taken away in a way that only Linux has")
+def test_a_folder_without_permission_is_looked_into_when_it_may_be_read(watch_bench):
+    watch_bench.put(f"day/{CLIP}", clip(0))
+    day = watch_bench.folder / "day"
+    day.chmod(0)
+    with bound_by_permissions():
+        watched = watch_bench.run({60: lambda: day.chmod(0o755)}, until_s=900, rescan_s=300)
+    ((_, skip),) = watched.skipped("day")
+    assert skip.reason is Reason.NO_PERMISSION
+    assert watched.sent_at(CLIP) <= 310
     assert watch_bench.bench.states() == {CLIP: "uploaded"}
     watch_bench.assert_all_well()
 

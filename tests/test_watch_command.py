@@ -201,7 +201,7 @@ def test_the_settings_are_read_anew_when_it_is_asked_for(station):
     station.arrives(0)
     station.config.write_text("this is = = no TOML", "utf-8")
     station.tell(signal.SIGHUP)
-    station.says("could not be read again")
+    station.says("The settings stay as they were")
     station.put(station.folder / name(1), clip(1))
     station.arrives(1)  # under the settings that held
 
@@ -248,7 +248,7 @@ def test_being_asked_again_and_again_to_read_the_settings_does_not_end_it(statio
 def test_the_box_goes_away_and_comes_back(station):
     station.start()
     station.put(station.folder / name(0), clip(0))
-    station.arrives(0)
+    station.soon(station.all_registered)
     station.box.stop()
     station.put(station.folder / name(1), clip(1))
     station.says("does not answer")

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from camio_import.errors import CamioImportError, ExitCode
 
-VERBS = ("check", "status", "why", "hooks", "config", "service", "box", "demo")
+VERBS = ("check", "status", "why", "jobs", "labels", "hooks", "config", "service", "box", "demo")
 """First arguments that are not a folder. Each has its module in this package."""
 
 

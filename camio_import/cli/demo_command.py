@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+from camio_import.cli.accounts import local_box_folder
 from camio_import.cli.options import Parser, is_terminal
+from camio_import.display import moment, shown, table
 from camio_import.errors import ExitCode, UsageError
 
 DESCRIPTION = """\
 Makes six short videos of two cameras, looks at them, imports them into a Box
 inside this program, imports them again (there is nothing to do), and shows what
-the ledger knows. Everything happens in one new folder, on this computer only."""
+the ledger knows. Then it makes up some labels, downloads them, and writes a web
+page on which they can be clicked. Everything happens in one new folder, on this
+computer only."""
 
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
+
+SEEN = (
+    ((0.2, ("human",)), (0.7, ("human", "dog"))),
+    ((0.5, ("boat",)),),
+    ((0.1, ("bird",)), (1.4, ("bird", "tree"))),
+)
+"""What Camio might have seen in the clips, in turn: seconds after the start, labels."""
 
 
 def parser() -> Parser:
@@ -28,7 +41,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_strictly(arguments)
     folder = _folder(options.dir)
-    videos, ledger = folder / "videos", folder / "ledger.db"
+    videos, ledger, labels = folder / "videos", folder / "ledger.db", folder / "labels"
 
     from camio_import.sample_clips import make_demo_tree
 
@@ -47,8 +60,41 @@ def main(arguments: Sequence[str]) -> int:
         status = _show(title, command)
         if status != ExitCode.OK:
             return status
+    _make_up_labels(ledger)
+    status = _show(
+        "What was seen. There is no camera here, so that these labels are made up:",
+        ["labels", "--job", "latest", "--api_url", "local", *storage, "--format", "csv,html", "-o", str(labels)],
+    )
+    if status != ExitCode.OK:
+        return status
+    (page,), (spreadsheet,) = labels.glob("*.html"), labels.glob("*.csv")
+    print(f"\n{_bookmarks(spreadsheet)}")
+    print(f"\nThe same as a page to click through; open it in a browser:\n  {page}")
     print(f"\nEverything of this demonstration is in {folder}; delete it when you like.")
     return int(ExitCode.OK)
+
+
+def _make_up_labels(ledger: Path) -> None:
+    """The Box inside this program recognises nothing: label what it received as Camio might."""
+    from camio_import.box import EmbeddedBox
+
+    with EmbeddedBox(local_box_folder(ledger), log_limit=1) as box:
+        for number, content in enumerate(box.contents()):
+            for offset_s, seen in SEEN[number % len(SEEN)]:
+                box.add_labels(content.sha1, seen, offset_s=offset_s)
+
+
+def _bookmarks(spreadsheet: Path) -> str:
+    """What was written for spreadsheet programs, as a table."""
+    with spreadsheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = [
+            (
+                shown(row["camera"]), moment(datetime.fromisoformat(row["starts_at"])), shown(row["labels"]),
+                shown(Path(row["source_file"]).name), f"{float(row['offset_s']):.1f} s",
+            )
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+    return table(rows, header=("CAMERA", "SEEN AT (UTC)", "LABELS", "FILE", "OFFSET"), right=(4,))
 
 
 def _folder(text: str | None) -> Path:

@@ -44,6 +44,7 @@ other commands (camio-import COMMAND --help says more):
   check DIR      look at the files without sending anything; proposes a --regex
   status [DIR]   what has been sent, what has not, and why
   why FILE       everything that happened to one file
+  jobs [JOB_ID]  the account's jobs, and whether one is complete
   hooks          list and check hook modules
   config show    every setting, its value, and where that comes from
   service        keep watching folders, also after a restart of the computer

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from camio_import.formats.export import Export, utc_text
-from camio_import.formats.file_uris import file_uri
+from camio_import.formats.names import file_uri
 from camio_import.formats.plain_text import one_line
+from camio_import.ledger_file import encodable
 from camio_import.model import Bookmark
 
 
@@ -23,12 +24,12 @@ def write(export: Export, path: Path) -> list[Path]:
 def _fields(job_id: str, bookmark: Bookmark) -> dict[str, Any]:
     clip = bookmark.clip
     return {
-        "job_id": job_id,
-        "camera": bookmark.camera_name,
-        "camera_id": bookmark.camera_id,
+        "job_id": encodable(job_id),
+        "camera": encodable(bookmark.camera_name),
+        "camera_id": encodable(bookmark.camera_id),
         "starts_at": utc_text(bookmark.starts_at),
         "ends_at": utc_text(bookmark.ends_at),
-        "labels": list(bookmark.labels),
+        "labels": [encodable(label) for label in bookmark.labels],
         "source_file": one_line(clip.path) if clip else None,
         "source_uri": file_uri(clip.path) if clip else None,
         "offset_s": round(bookmark.offset_s, 3) if clip else None,

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from camio_import.formats.export import Export
+from camio_import.ledger_file import encodable
 from camio_import.model import Sighting
 
 
 def write(export: Export, path: Path) -> list[Path]:
     """The labels by the instant at which they were seen, as the service wrote it; one instant on a line.
 
-    Written in ASCII, all else escaped, as the original did.
+    Written in ASCII, all else escaped, as the original did. Halves of characters, at which many programs stop,
+    are written out as text.
     """
     head = {
         "earliest_date": _service_time(export.earliest),
         "latest_date": _service_time(export.latest),
-        "job_id": export.job_id,
+        "job_id": encodable(export.job_id),
     }
     with path.open("w", encoding="ascii", newline="\n") as file:
         file.write("{\n")
@@ -30,7 +32,7 @@ def write(export: Export, path: Path) -> list[Path]:
         file.write('    "labels": {')
         separator = "\n"
         for written_at, seen in _instants(export.sightings()):
-            file.write(f"{separator}        {json.dumps(written_at)}: {json.dumps(seen)}")
+            file.write(f"{separator}        {json.dumps(encodable(written_at))}: {json.dumps(seen)}")
             separator = ",\n"
         file.write("\n    }\n}\n" if separator != "\n" else "}\n}\n")
     return [path]
@@ -48,9 +50,12 @@ def _instants(sightings: Iterator[Sighting]) -> Iterator[tuple[str, dict[str, An
 
 
 def _what_was_seen(sightings: list[Sighting]) -> dict[str, Any]:
-    cameras = {seen.camera_name: {"name": seen.camera_name, "camera_id": seen.camera_id} for seen in sightings}
-    labels = dict.fromkeys(label for seen in sightings for label in seen.labels)
-    return {"cameras": cameras, "labels": list(labels)}
+    camera_ids = {encodable(seen.camera_name): encodable(seen.camera_id) for seen in sightings}
+    labels = dict.fromkeys(encodable(label) for seen in sightings for label in seen.labels)
+    return {
+        "cameras": {name: {"name": name, "camera_id": camera_id} for name, camera_id in camera_ids.items()},
+        "labels": list(labels),
+    }
 
 
 def _service_time(at: datetime) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from camio_import.formats.export import Export, utc_text
-from camio_import.formats.file_uris import file_uri
+from camio_import.formats.names import file_uri
 from camio_import.formats.plain_text import one_line
 from camio_import.model import Bookmark, ClipSpan
 
