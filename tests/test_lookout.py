@@ -149,7 +149,7 @@ def test_a_hard_link_to_a_file_that_was_sent_is_a_duplicate(watch_bench):
 @pytest.mark.parametrize("later_s", [0, 500], ids=["at once", "after its batch"])
 def test_the_same_clip_twice_is_sent_once(watch_bench, later_s):
     script = {1.0: lambda: watch_bench.put(CLIP, clip(0)), 1.5 + later_s: lambda: watch_bench.put(name(1), clip(0))}
-    watched = watch_bench.run(script, until_s=1000)
+    watched = watch_bench.run(script, until_s=1000, leap_s=5)
     assert sorted(watch_bench.bench.states().values()) == ["duplicate", "uploaded"]
     assert (watched.summary.uploaded, watched.summary.duplicate) == (1, 1)
     assert len(watch_bench.box.log.posts()) == 1
@@ -176,7 +176,7 @@ def test_a_clip_that_is_replaced_is_sent_anew(watch_bench, filler, at_s):
         os.utime(path, ns=(10**18, 10**18))
 
     watch_bench.put(CLIP, first)
-    watch_bench.run({at_s: replace}, until_s=600)
+    watch_bench.run({at_s: replace}, until_s=600, leap_s=5)
     assert watch_bench.in_box() == {("CAM_A", sha1(first)): 1, ("CAM_A", sha1(second)): 1}
     assert sum(watch_bench.jobs()) == 2
     with LedgerReport(watch_bench.ledger) as report:
@@ -209,7 +209,7 @@ def test_a_clip_that_loses_its_index_after_it_was_sent_stays_sent(watch_bench):
 
 def test_a_clip_of_which_only_the_time_changes_is_not_sent_again(watch_bench):
     path = watch_bench.put(CLIP, clip(0))
-    watch_bench.run({100: lambda: os.utime(path, ns=(10**18, 10**18))}, until_s=1000)
+    watch_bench.run({100: lambda: os.utime(path, ns=(10**18, 10**18))}, until_s=1000, leap_s=5)
     assert len(watch_bench.box.log.posts()) == 1
     assert sum(watch_bench.jobs()) == 1
     watch_bench.assert_all_well()
@@ -222,7 +222,7 @@ def test_what_was_sent_and_is_moved_within_the_folder_is_not_sent_again(watch_be
         100: lambda: (watch_bench.folder / "today").rename(watch_bench.folder / "archive"),
         200: lambda: (watch_bench.folder / "archive" / name(0)).rename(watch_bench.folder / name(7)),
     }
-    watch_bench.run(script, until_s=1500)
+    watch_bench.run(script, until_s=1500, leap_s=5)
     assert len(watch_bench.box.log.posts()) == 3
     assert sum(watch_bench.jobs()) == 3
     watch_bench.assert_all_well()
@@ -245,14 +245,14 @@ def test_a_name_that_is_not_utf_8(watch_bench):
 
 def test_a_file_that_is_removed_while_it_is_waited_for_leaves_nothing(watch_bench):
     script = {1: lambda: watch_bench.put(CLIP, clip(0)), 4: (watch_bench.folder / CLIP).unlink}
-    watched = watch_bench.run(script, until_s=700)
+    watched = watch_bench.run(script, until_s=700, leap_s=5)
     assert watch_bench.bench.states() == {}
     assert watched.summary.found == 0
     assert watch_bench.lookouts[0].landing == 0
 
 
 def test_an_unmatched_name_is_recorded_at_once(watch_bench):
-    watched = watch_bench.run({10: lambda: watch_bench.put("holiday.mp4", clip(0))}, until_s=700)
+    watched = watch_bench.run({10: lambda: watch_bench.put("holiday.mp4", clip(0))}, until_s=700, leap_s=5)
     ((at, skip),) = watched.skipped("holiday.mp4")
     assert skip.reason is Reason.NO_MATCH
     assert 10 <= at <= 16
@@ -288,7 +288,7 @@ def test_what_was_given_up_is_sent_when_it_becomes_whole(watch_bench):
     data = clip(0)
     (watch_bench.folder / CLIP).write_bytes(data[: len(data) // 2])
     script = {1000: lambda: watch_bench.append(CLIP, data[len(data) // 2 :])}
-    watched = watch_bench.run(script, until_s=1200, give_up_s=300)
+    watched = watch_bench.run(script, until_s=1200, leap_s=5, give_up_s=300)
     assert len(watched.skipped(CLIP)) == 1
     assert 1005 <= watched.sent_at(CLIP) <= 1006
     watch_bench.assert_all_well()
@@ -296,7 +296,7 @@ def test_what_was_given_up_is_sent_when_it_becomes_whole(watch_bench):
 
 def test_an_empty_file_is_waited_for_and_then_reported(watch_bench):
     (watch_bench.folder / CLIP).touch()
-    watched = watch_bench.run(until_s=1000, give_up_s=600)
+    watched = watch_bench.run(until_s=1000, leap_s=5, give_up_s=600)
     ((at, skip),) = watched.skipped(CLIP)
     assert (skip.reason, 600 <= at <= 660) == (Reason.EMPTY, True)
     assert watch_bench.bench.states() == {CLIP: "skipped: empty"}
@@ -309,7 +309,7 @@ def test_a_file_without_permission_is_sent_when_it_may_be_read(watch_bench):
 
     allow = {60: lambda: (watch_bench.folder / CLIP).chmod(0o644)}
     with bound_by_permissions():
-        watched = watch_bench.run({1: forbid, **allow}, until_s=900, rescan_s=300)
+        watched = watch_bench.run({1: forbid, **allow}, until_s=900, leap_s=5, rescan_s=300)
     ((_, skip),) = watched.skipped(CLIP)
     assert skip.reason is Reason.NO_PERMISSION
     assert 65 <= watched.sent_at(CLIP) <= 66, "the system tells of the changed permission"
@@ -323,7 +323,7 @@ def test_a_folder_without_permission_is_looked_into_when_it_may_be_read(watch_be
     day = watch_bench.folder / "day"
     day.chmod(0)
     with bound_by_permissions():
-        watched = watch_bench.run({60: lambda: day.chmod(0o755)}, until_s=900, rescan_s=300)
+        watched = watch_bench.run({60: lambda: day.chmod(0o755)}, until_s=900, leap_s=5, rescan_s=300)
     ((_, skip),) = watched.skipped("day")
     assert skip.reason is Reason.NO_PERMISSION
     assert watched.sent_at(CLIP) <= 310
@@ -365,7 +365,7 @@ def test_a_folder_that_vanishes_is_waited_for(watch_bench, poll):
         1500: come_back,
         1600: lambda: watch_bench.put(name(4), clip(4)),
     }
-    watched = watch_bench.run(script, until_s=1800, poll=poll)
+    watched = watch_bench.run(script, until_s=1800, leap_s=5, poll=poll)
     assert [message.split(str(watch_bench.folder))[1][:22] for message in watched.messages] == [
         " is not watched now: i", " is there again: going",
     ]  # fmt: skip
@@ -479,7 +479,7 @@ def test_a_lost_event_costs_no_more_than_the_time_to_the_next_look(watch_bench):
         while not lookout.told.empty():
             lookout.told.get()
 
-    watched = watch_bench.run({30: arrive_unheard}, until_s=700, rescan_s=600)
+    watched = watch_bench.run({30: arrive_unheard}, until_s=700, leap_s=5, rescan_s=600)
     assert 605 <= watched.sent_at(CLIP) <= 607
     watch_bench.assert_all_well()
 

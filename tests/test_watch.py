@@ -112,7 +112,7 @@ def test_a_batch_is_not_over_while_its_files_are_slowly_sent(watch_bench):
     for number in range(4):
         watch_bench.put(name(number), clip(number))
         watch_bench.box.faults.next_answers(429, 200, retry_after=45)
-    watched = watch_bench.run(until_s=600, options={"workers": 1})
+    watched = watch_bench.run(until_s=600, leap_s=5, options={"workers": 1})
     assert max(watched.times_of(FileUploaded)) >= 180
     assert watch_bench.jobs() == [4]
     watch_bench.assert_all_well()
