@@ -56,6 +56,8 @@ NOTE_S = 5.0
 """How often it is written down what is waited for, if that has changed."""
 JOBS_NAMED = 5
 """So many of the last jobs are named when the watch ends."""
+ASIDE_S = 3600.0
+"""A camera that the service refused is tried again after so long."""
 LONGEST_PAUSE_S = 20.0
 """A station that has been cut off goes on soon after the connection is back."""
 LOOK_FOR_BOX_S = 60.0
@@ -87,6 +89,8 @@ class Errand:
     call: Callable[[], Any]
     then: Callable[[Any], None]
     failed: Callable[[BaseException], None] = lambda error: None
+    refused: Callable[[Refused], None] | None = None
+    """What a refusal means, when that is not the end of the session."""
     result: Any = None
     error: BaseException | None = None
 
@@ -150,6 +154,8 @@ class Watcher:
         self._drives = DriveWatch([Walker(folder.reader.folder).root for folder in folders])
         self._cameras: dict[str, Camera] = {}
         self._waiting: dict[str, set[int]] = {}
+        self._put_aside: dict[str, float] = {}
+        self._is_one_refused = False
         self._is_connected = not hook.can_connect
         self._sending = Sending(
             ledger, hook,
@@ -345,7 +351,7 @@ class Watcher:
             self._batch.arrived_at = self._clock.now()
         if camera_name in self._cameras:
             self._sending.add(file_id)
-        else:
+        elif self._put_aside.get(camera_name, 0.0) <= self._clock.now():
             self._waiting.setdefault(camera_name, set()).add(file_id)
 
     def _in_hand(self) -> int:
@@ -371,12 +377,12 @@ class Watcher:
         if not self._is_connected and (unknown or self._batch.is_open):
             return Errand("connect", self._hook.connect, self._on_connected)
         if unknown:
-            return Errand("register_cameras", lambda: self._hook.register_cameras(unknown), self._on_registered)
+            return self._registration_of(unknown[:1] if self._is_one_refused else unknown)
         if self._batch.is_open and self._is_batch_over(now):
             return self._close_batch()
         if self._is_box_silent(now):
             self._box_due_at = now + LOOK_FOR_BOX_S
-            return Errand("connect", self._hook.connect, self._on_connected)
+            return Errand("connect", self._hook.connect_anew, self._on_connected)
         return None
 
     def _unknown_cameras(self) -> tuple[str, ...]:
@@ -384,6 +390,30 @@ class Watcher:
         if self._batch.is_left_over:
             names.update(self._ledger.awaiting_job_cameras())
         return tuple(sorted(names - set(self._cameras)))
+
+    def _registration_of(self, names: tuple[str, ...]) -> Errand:
+        def registered(cameras: dict[str, Camera]) -> None:
+            self._on_registered(cameras)
+            self._is_one_refused = self._is_one_refused and bool(self._unknown_cameras())
+
+        return Errand(
+            "register_cameras", lambda: self._hook.register_cameras(names), registered,
+            refused=lambda error: self._on_camera_refused(names, error),
+        )  # fmt: skip
+
+    def _on_camera_refused(self, names: tuple[str, ...], error: Refused) -> None:
+        """One camera that the service does not want holds up no other: they are asked for one by one."""
+        if len(names) > 1:
+            self._is_one_refused = True
+            return
+        if names[0] in self._ledger.awaiting_job_cameras():  # no job can be asked for without it
+            self._sending.end(BadAnswer(str(error), next_step=error.next_step))
+            return
+        self._put_aside[names[0]] = self._clock.now() + ASIDE_S
+        self._waiting.pop(names[0], None)
+        self._reporter.handle(
+            Warned(f"The camera {names[0]} was refused, so that its files wait; it is tried again in an hour. {error}")
+        )
 
     def _is_box_silent(self, now: float) -> bool:
         since = self._sending.blocked_since
@@ -416,6 +446,8 @@ class Watcher:
             wait_s = calls.backoff.next_wait_s(asked_for_s)
             calls.due_at = self._clock.now() + wait_s
             self._reporter.handle(Waiting(str(error), wait_s))
+        elif isinstance(error, Refused) and errand.refused is not None:
+            errand.refused(error)
         elif isinstance(error, Refused):  # not of a file, but of what every file needs
             self._sending.end(BadAnswer(str(error), next_step=error.next_step))
         elif isinstance(error, Exception):

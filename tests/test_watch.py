@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from clips import many_clips, with_free_box
 from harness import sha1
-from watching import LeapingClock, WatchBench, clip, name
+from watching import WatchBench, clip, name
 
 import camio_import.hooks
 import camio_import.watch
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
-from camio_import.errors import ExitCode, Refused
+from camio_import.errors import ExitCode, Refused, Unreachable
 from camio_import.hooks import Camera, CheckedHook, HookContext, JobPlan, JobRequest, Shard, ShardReport
 from camio_import.hooks.loader import find_hook, ready_hook
 from camio_import.ledger_report import LedgerReport
@@ -270,6 +270,27 @@ def test_a_box_that_is_switched_on_later_is_waited_for(watch_bench):
     watch_bench.assert_all_well()
 
 
+def test_a_box_that_has_another_address_now_is_looked_for(watch_bench):
+    class Moving(Service):
+        """At its second place the Box is found by looking for it again."""
+
+        places = 0
+
+        def connect(self) -> None:
+            self.places += 1
+
+        def post_clip(self, *, clip: HashedClip, camera: Camera, **more: Any) -> Receipt:
+            if self.places < 2:
+                raise Unreachable("the Box does not answer", may_have_arrived=False)
+            return super().post_clip(clip=clip, camera=camera, **more)
+
+    service = Moving()
+    watch_bench.put(CLIP, clip(0))
+    watched = watch_bench.run(until_s=600, leap_s=5, hook=service)
+    assert service.sent == [CLIP]
+    assert max(watched.times_of(FileUploaded)) <= 200
+
+
 def test_a_file_that_is_removed_before_the_box_is_back_is_said_to_be_missing_once(watch_bench):
     script = {
         1: watch_bench.box.stop,
@@ -361,14 +382,12 @@ def test_a_file_that_changes_on_its_way_is_sent_whole(watch_bench, while_, is_re
 
 def test_a_clip_that_takes_the_place_of_one_that_is_being_sent_is_sent_too(watch_bench):
     """The new one lands while the old one is still on its way."""
-    watch_bench.clock = LeapingClock(grace_s=0.01)
-    going_on = threading.Event()
-    watch_bench.box.faults.add(Fault(hold=going_on))
+    answer = watch_bench.hang()
     watch_bench.put(CLIP, clip(1))
     watch_bench.put(name(1), clip(3))  # so that the folder goes on to be watched for longer
     script = {
         10: lambda: watch_bench.move_in(CLIP, clip(2, 100)),
-        12: going_on.set,
+        12: answer,
     }
     watch_bench.run(script, until_s=1000, leap_s=5)
     assert ("CAM_A", sha1(clip(2, 100))) in watch_bench.in_box(), "the new content was never sent"
@@ -386,12 +405,17 @@ def test_a_clip_that_takes_the_place_of_one_just_sent_is_not_taken_for_that(watc
         original(file)
         checked.append(file.path)
         if len(checked) == 2:  # before it was sent, and after
+            watch_bench.hangs(True)
             assert may_go_on.wait(10)
 
     monkeypatch.setattr(camio_import.hooks, "_check_unchanged", held_up)
-    watch_bench.clock = LeapingClock(grace_s=0.01)
     watch_bench.put(CLIP, clip(1))
-    script = {10: lambda: watch_bench.move_in(CLIP, clip(2, 100)), 12: may_go_on.set}
+
+    def go_on() -> None:
+        watch_bench.hangs(False)
+        may_go_on.set()
+
+    script = {10: lambda: watch_bench.move_in(CLIP, clip(2, 100)), 12: go_on}
     watch_bench.run(script, until_s=1000, leap_s=5)
     assert watch_bench.in_box() == {("CAM_A", sha1(clip(1))): 1, ("CAM_A", sha1(clip(2, 100))): 1}
     watch_bench.assert_all_well(versions=[clip(1)])
@@ -475,16 +499,14 @@ def test_a_plain_import_asks_for_the_job_of_an_interrupted_batch(watch_bench):
 
 
 def test_to_read_the_settings_anew_waits_for_what_is_being_sent(watch_bench):
-    watch_bench.clock = LeapingClock(grace_s=0.01)
-    going_on = threading.Event()
-    watch_bench.box.faults.add(Fault(hold=going_on))
+    answer = watch_bench.hang()
     for number in range(3):
         watch_bench.put(name(number), clip(number))
 
     def reload() -> None:
         watch_bench.wants_end = True
 
-    script = {8: reload, 12: going_on.set}
+    script = {8: reload, 12: answer}
     watched = watch_bench.run(script, until_s=300, options={"workers": 1})
     assert watched.summary.exit_code == ExitCode.OK
     assert watched.summary.stopped_because == ""
@@ -511,15 +533,13 @@ def test_to_read_the_settings_anew_does_not_wait_for_a_box_that_is_away(watch_be
 
 
 def test_to_read_the_settings_anew_waits_for_the_answer_to_a_request_for_a_job(watch_bench):
-    watch_bench.clock = LeapingClock(grace_s=0.01)
-    going_on = threading.Event()
-    watch_bench.box.faults.add(Fault(on="jobs", hold=going_on))
+    answer = watch_bench.hang("jobs")
     watch_bench.put(CLIP, clip(0))
 
     def reload() -> None:
         watch_bench.wants_end = True
 
-    watched = watch_bench.run({72: reload, 75: going_on.set}, until_s=300)
+    watched = watch_bench.run({72: reload, 75: answer}, until_s=300)
     assert len(watched.all(JobCreated)) == 1
     assert watched.summary.orphaned_jobs == 0
     watch_bench.run(until_s=5)
@@ -538,8 +558,7 @@ def test_other_settings_may_take_what_former_ones_left_out(watch_bench):
 
 
 def test_to_read_the_settings_anew_does_not_wait_for_ever(watch_bench):
-    watch_bench.clock = LeapingClock(grace_s=0.01)
-    watch_bench.box.faults.add(Fault(hold=threading.Event()))
+    watch_bench.hang()
     watch_bench.put(CLIP, clip(0))
 
     def reload() -> None:
@@ -554,8 +573,7 @@ def test_to_read_the_settings_anew_does_not_wait_for_ever(watch_bench):
 
 @pytest.mark.parametrize("call", ["content", "jobs", "cameras", "shard"])
 def test_a_stop_during_a_call_is_quick_and_loses_nothing(watch_bench, call):
-    watch_bench.clock = LeapingClock(grace_s=0.02)
-    watch_bench.box.faults.add(Fault(on=call, hold=threading.Event()))
+    watch_bench.hang(call)
     watch_bench.put(CLIP, clip(0))
     at_s = 10 if call in ("content", "cameras") else 80
     began_at = time.monotonic()
@@ -588,3 +606,24 @@ def _is_of(data: bytes) -> Callable[[RequestInfo], bool]:
         return info.call == "content" and sha1(data) in f"{info.path} {info.query} {info.headers}"
 
     return matches
+
+
+def test_one_camera_that_is_refused_holds_up_no_other(watch_bench):
+    class Choosy(Service):
+        def register_cameras(self, *, camera_names: Sequence[str]) -> dict[str, Camera]:
+            if "CAM_B" in camera_names and len(self.asked) < 3:
+                self.asked.append(tuple(camera_names))
+                raise Refused("no such name")
+            return super().register_cameras(camera_names=camera_names)
+
+        asked: list[tuple[str, ...]] = []  # noqa: RUF012
+
+    service = Choosy()
+    names = [f"CAM_{letter}-147597314{number}.mp4" for number, letter in enumerate("ABC")]
+    for number, each in enumerate(names):
+        watch_bench.put(each, clip(number))
+    watched = watch_bench.run(until_s=3 * 3600, leap_s=30, hook=service)
+    assert service.asked == [("CAM_A", "CAM_B", "CAM_C"), ("CAM_B",), ("CAM_B",)]
+    assert service.sent[:2] == [names[0], names[2]]
+    assert service.sent[2:] == [names[1]]
+    assert watched.summary.pending == 0

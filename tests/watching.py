@@ -16,8 +16,8 @@ import queue
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,8 @@ from typing import Any, TypeVar
 from clips import tiny_clip_bytes, with_free_box
 from harness import NOW, PATTERN, Bench, SkippingClock, eventually
 
-from camio_import.box import EmbeddedBox
+from camio_import.box import EmbeddedBox, Fault
+from camio_import.box.wire import CallName
 from camio_import.errors import ExitCode
 from camio_import.folder_events import Change
 from camio_import.hooks import CheckedHook
@@ -47,15 +48,20 @@ MARKER = ".marker"
 
 
 class LeapingClock(SkippingClock):
-    """A `SkippingClock` that leaps over any number of the engine's short waits, to `next_moment`."""
+    """A `SkippingClock` that leaps over any number of the engine's short waits, to `next_moment`.
 
-    def __init__(self, grace_s: float = 0.05) -> None:
+    What is in flight is waited for in real time, so that a slow computer does not look like a slow Box; unless
+    `is_hanging`, which says that there is nothing to wait for.
+    """
+
+    def __init__(self, grace_s: float = 1.0) -> None:
         super().__init__(grace_s)
+        self.is_hanging = False
         self.next_moment: Callable[[], float] = lambda: math.inf
 
     def wait_for(self, done: queue.SimpleQueue[Task], timeout_s: float, *, is_any_running: bool) -> list[Task]:
         if is_any_running or not done.empty():
-            tasks = wait_for(done, min(timeout_s, self._grace_s))
+            tasks = wait_for(done, min(timeout_s, 0.01 if self.is_hanging else self._grace_s))
             if not tasks:
                 until = self.next_moment()  # it is past when the engine winds down, and nobody is called any more
                 self._time_s = min(self._time_s + timeout_s, until if until > self._time_s else math.inf)
@@ -205,6 +211,23 @@ class WatchBench:
         outside.write_bytes(data)
         return outside.rename(self.folder / name)
 
+    # --- calls that hang ---------------------------------------------------------------------------
+
+    def hang(self, on: CallName = "content") -> Callable[[], None]:
+        """The next such call is carried out, and answered only when the function that is returned is called."""
+        answering = threading.Event()
+        self.box.faults.add(Fault(on=on, callback=lambda _: self.hangs(True), hold=answering))
+
+        def answer() -> None:
+            self.hangs(False)
+            answering.set()
+
+        return answer
+
+    def hangs(self, is_hanging: bool) -> None:
+        """Whether time passes although something is in flight."""
+        self.clock.is_hanging = is_hanging
+
     # --- watching ---------------------------------------------------------------------------------
 
     @property
@@ -236,6 +259,7 @@ class WatchBench:
         """
         self.stop, self.wants_end, self.began_at = StopRequest(), False, self.clock.now()
         self.lookouts = []
+        self.hangs(False)
         todo = sorted((script or {}).items())
         events: list[tuple[float, Event]] = []
 
@@ -324,16 +348,6 @@ class _Handler:
         pass
 
 
-@contextmanager
-def box_away(box: EmbeddedBox) -> Iterator[None]:
-    """The Box does not answer; its port stays its own."""
-    box.stop()
-    try:
-        yield
-    finally:
-        box.start()
-
-
 def clip(number: int, filler: int = 0) -> bytes:
     """A whole video that differs from that of any other `number`, larger by `filler` bytes."""
     return with_free_box(tiny_clip_bytes(), b"%06d" % number + bytes(filler))
@@ -351,8 +365,3 @@ def ledger_rows(path: Path, sql: str) -> list[sqlite3.Row]:
         return db.execute(sql).fetchall()
     finally:
         db.close()
-
-
-__all__ = [
-    "LeapingClock", "SteppedLookout", "WatchBench", "Watched", "box_away", "clip", "eventually", "ledger_rows", "name",
-]  # fmt: skip

@@ -224,9 +224,13 @@ class CheckedHook:
     def connect(self) -> None:
         """Find the service. Only the first call does anything."""
         if not self._is_connected:
-            if self.can_connect:
-                self._call("connect")
-            self._is_connected = True
+            self.connect_anew()
+
+    def connect_anew(self) -> None:
+        """Find the service, which may have another address now."""
+        if self.can_connect:
+            self._call("connect")
+        self._is_connected = True
 
     def register_cameras(self, camera_names: Sequence[str]) -> dict[str, Camera]:
         cameras = self._call("register_cameras", camera_names=tuple(camera_names))
