@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +132,8 @@ def _sighting(image: Any, camera_ids: Mapping[str, str]) -> Sighting | None:
 
 
 def _is_of(job: JobInfo, sighting: Sighting) -> bool:
-    return sighting.camera_name in job.cameras and job.earliest <= sighting.at < job.latest + _JOB_DATE_STEP
+    is_in_time = job.earliest <= sighting.at and sighting.at - job.latest < _JOB_DATE_STEP
+    return is_in_time and sighting.camera_name in job.cameras
 
 
 def _moment(text: Any) -> datetime | None:
@@ -333,18 +335,24 @@ class SightingSpool:
 def _add_sighting(db: sqlite3.Connection, sighting: Sighting) -> int:
     """Returns how many labels it brings that were not there."""
     key = (_microseconds(sighting.at), _bytes(sighting.camera_name))
-    known = db.execute("SELECT labels FROM sighting WHERE at_us = ? AND camera = ?", key).fetchone()
-    if known is None:
-        db.execute(
-            "INSERT INTO sighting VALUES (?, ?, ?, ?, ?)",
-            (*key, json.dumps(sighting.camera_id), sighting.written_at, json.dumps(sighting.labels)),
-        )
+    added = db.execute(
+        "INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, ?, ?)",
+        (*key, _json(sighting.camera_id), sighting.written_at, _json(sighting.labels)),
+    )
+    if added.rowcount:
         return len(sighting.labels)
-    before = json.loads(known[0])
+    (known,) = db.execute("SELECT labels FROM sighting WHERE at_us = ? AND camera = ?", key).fetchone()
+    before = json.loads(known)
     both = list(dict.fromkeys((*before, *sighting.labels)))
     if len(both) > len(before):
         db.execute("UPDATE sighting SET labels = ? WHERE at_us = ? AND camera = ?", (json.dumps(both), *key))
     return len(both) - len(before)
+
+
+@lru_cache(maxsize=1000)
+def _json(value: str | tuple[str, ...]) -> str:
+    """The same few cameras and combinations of labels come again and again."""
+    return json.dumps(value)
 
 
 def _bytes(name: str) -> bytes:

@@ -21,6 +21,12 @@ import pytest
 _HANG_S = 120
 """Longer than anything takes: only a browser that hangs gets there."""
 
+_KEYS = {
+    "Enter": (13, "\r"), "Tab": (9, ""), "End": (35, ""), "Home": (36, ""), "PageDown": (34, ""),
+    "ArrowLeft": (37, ""), "ArrowUp": (38, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""),
+}  # fmt: skip
+"""Name of a key -> its code, and the text that it types."""
+
 
 def chromium() -> str:
     """The browser's program; skips the test where there is none, but fails in CI."""
@@ -63,7 +69,9 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._to_browser)
         os.close(self._from_browser)
         try:
@@ -72,7 +80,9 @@ class Browser:
             self._process.kill()
             self._process.wait()
 
-    def call(self, method: str, parameters: Mapping[str, Any] | None = None, session: str | None = None) -> dict[str, Any]:
+    def call(
+        self, method: str, parameters: Mapping[str, Any] | None = None, session: str | None = None
+    ) -> dict[str, Any]:
         """Send a command of the DevTools protocol and return its result; events on the way go to `events`."""
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": dict(parameters or {})}
@@ -157,9 +167,7 @@ class Tab:
 
     def key(self, key: str) -> None:
         """Press a key, as from a keyboard, where the focus is."""
-        codes = {"Enter": (13, "\r"), " ": (32, " "), "Tab": (9, ""), "ArrowDown": (40, ""), "ArrowUp": (38, ""),
-                 "ArrowLeft": (37, ""), "ArrowRight": (39, ""), "End": (35, ""), "Home": (36, ""), "PageDown": (34, "")}  # fmt: skip
-        code, text = codes.get(key, (ord(key[0].upper()), key))
+        code, text = _KEYS.get(key, (ord(key[0].upper()), key))
         pressed = {"key": key, "windowsVirtualKeyCode": code, "text": text}
         self.call("Input.dispatchKeyEvent", {"type": "keyDown" if text else "rawKeyDown", **pressed})
         self.call("Input.dispatchKeyEvent", {"type": "keyUp", "key": key, "windowsVirtualKeyCode": code})

@@ -28,7 +28,8 @@ from lxml import etree
 
 from camio_import.errors import UsageError
 from camio_import.formats import FORMATS, Export, Format, write_formats
-from camio_import.formats.clip_files import FileNames, by_clip
+from camio_import.formats.chapters import BETWEEN
+from camio_import.formats.clip_files import FileNames, by_clip, shown_until_s
 from camio_import.formats.edl import FRAMES_PER_SECOND
 from camio_import.formats.names import file_name, file_uri
 from camio_import.formats.plain_text import NO_LABEL, label_list, one_line
@@ -61,6 +62,7 @@ NASTY = (
     "no character \ufffe\uffff",
     "semi;colon,comma",
     "back\\slash \\; \\n",
+    "ends in \\",
     "{\\an8}<b>bold</b>",
     "#EXTINF:-1,x",
     "[CHAPTER]",
@@ -113,7 +115,7 @@ def nasty_export() -> Export:
     for number, text in enumerate(NASTY):
         path = "/vids/" + text.replace("/", "").replace("\x00", "")[:200] + f" {number}.mp4"
         span = clip(path, start_s=100 * number, camera=text)
-        marks.append(mark(1.5, text, "plain", to_s=2.5, of=span))
+        marks.append(mark(1.5, "plain", text, to_s=2.5, of=span))
         marks.append(mark(20, *NASTY, to_s=30, of=span))
     marks.append(Bookmark("lost", "", at(9e4), at(9e4), ("dog",)))
     sightings = [Sighting(m.camera_name, m.camera_id, m.starts_at, m.starts_at.isoformat(), m.labels) for m in marks]
@@ -316,7 +318,7 @@ def test_vtt_takes_hostile_labels(tmp_path: Path):
         assert "<" not in first.raw_text.replace("\n", "")
         assert "-->" not in first.raw_text
         assert first.raw_text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == label_list(
-            [text, "plain"]
+            ["plain", text]
         )
         assert (second.start, second.end) == ("00:00:20.000", "00:00:30.000")
 
@@ -390,26 +392,42 @@ def test_chapters_are_muxed_into_a_real_clip_and_read_back(tmp_path: Path):
     assert metadata.name == "a.ffmetadata"
     for target in ("muxed.mp4", "muxed.mkv"):
         read = chapters(muxed(video, metadata, tmp_path / target))
-        assert [read_chapter for read_chapter in read if read_chapter[2]] == [
+        assert [(start, end, text.rstrip()) for start, end, text in read] == [
+            (0, 1.25, BETWEEN),
             (1.25, 3.5, "dog, c;a=r #1 \\"),
-            (6.0, 7.0, "cat"),
+            (3.5, 6, BETWEEN),
+            (6, 7, "cat"),
+            (7, 12, BETWEEN),
         ], target
 
 
 def test_chapters_take_hostile_labels(tmp_path: Path):
     paths = written("ffmetadata", nasty_export(), tmp_path)
     for path, text in zip(paths, NASTY, strict=True):
-        first, second = chapters(path, format="ffmetadata")
-        title = label_list([text, "plain"])
-        assert first == (1.5, 2.5, title if len(title) <= 250 else title[:249] + "…")
+        before, first, between, second, after = chapters(path, format="ffmetadata")
+        title = label_list(["plain", text])
+        assert (first[0], first[1], first[2].rstrip()) == (
+            1.5, 2.5, (title if len(title) <= 250 else title[:249] + "…").rstrip(),
+        )  # fmt: skip
         assert second[:2] == (20, 30)
+        assert [before, between, after] == [(0, 1.5, BETWEEN), (2.5, 20, BETWEEN), (30, 60, BETWEEN)]
 
 
 def test_chapters_do_not_overlap(tmp_path: Path):
     span = clip("/vids/a.mp4")
     marks = [mark(1, "a", of=span), mark(1.4, "b", to_s=9, of=span), mark(9.5, "c", of=span)]
     read = chapters(one("ffmetadata", export(*marks), tmp_path), format="ffmetadata")
-    assert [chapter[:2] for chapter in read] == [(1, 1.4), (1.4, 9), (9.5, 10.5)]
+    assert read == [
+        (0, 1, BETWEEN), (1, 1.4, "a"), (1.4, 9, "b"), (9, 9.5, BETWEEN), (9.5, 10.5, "c"), (10.5, 60, BETWEEN),
+    ]  # fmt: skip
+
+
+def test_a_chapter_at_the_end_ends_with_the_clip(tmp_path: Path):
+    span = clip("/vids/a.mp4", duration_s=10)
+    read = chapters(one("ffmetadata", export(mark(0, "a", to_s=9.8, of=span)), tmp_path), format="ffmetadata")
+    assert read == [(0, 9.8, "a"), (9.8, 10, BETWEEN)]
+    read = chapters(one("ffmetadata", export(mark(9.8, "a", of=span)), tmp_path), format="ffmetadata")
+    assert read == [(0, 9.8, BETWEEN), (9.8, 10, "a")]
 
 
 # --- playlists ----------------------------------------------------------------------------------------
@@ -519,7 +537,8 @@ def test_edl_takes_hostile_texts(tmp_path: Path):
 
 
 def test_edl_without_a_clip_is_an_empty_list(tmp_path: Path):
-    assert edl_events(one("edl", export(mark(7, "nowhere")), tmp_path)) == []
+    path = one("edl", export(mark(7, "nowhere")), tmp_path)
+    assert path.read_text() == "TITLE: Job 1\nFCM: NON-DROP FRAME\n"
 
 
 # --- names and addresses ------------------------------------------------------------------------------
@@ -562,6 +581,16 @@ def test_clips_of_one_name_have_files_of_different_names():
     assert [names.unused(span) for span in spans] == [
         "ONE", "one-20161009T003000Z", "one-20161009T003000Z-2", "one-20161009T003001Z",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "end_s", "duration_s", "expected"),
+    [(5, 5, 60, 6), (5, 9, 60, 9), (5, 5.5, 60, 6), (59.5, 59.5, 60, 60), (59.99, 59.99, 60, 60.09), (5, 5, None, 6)],
+)
+def test_what_is_shown_lasts_long_enough_to_be_seen(
+    offset_s: float, end_s: float, duration_s: float | None, expected: float
+):
+    assert shown_until_s(mark(offset_s, to_s=end_s, of=clip(duration_s=duration_s))) == pytest.approx(expected)
 
 
 def test_bookmarks_of_clips_that_overlap_stay_together():
@@ -648,7 +677,7 @@ def test_after_trouble_nothing_has_changed(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("html", "json")])
 def test_memory_stays_flat(tmp_path: Path, name: str):
     def bookmarks() -> Iterator[Bookmark]:
-        for number in range(300):
+        for number in range(120):
             span = clip(f"/vids/{number}.mp4", start_s=number * 60)
             yield from (mark(second, "dog", "car", to_s=second + 1, of=span) for second in range(0, 60, 3))
 
@@ -662,7 +691,7 @@ def test_memory_stays_flat(tmp_path: Path, name: str):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1_500_000
+    assert peak < 1_200_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")

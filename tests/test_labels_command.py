@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -288,6 +289,38 @@ def test_verbose_tells_of_each_page(bench: Bench, labels: Labels) -> None:
     said = labels("job1", "-v").must(0).err
     assert "page 1: 1 sighting so far; the next begins at 2016-10-09 05:01:00 (UTC)" in said
     assert "page 2: 2 sightings so far; this was the last" in said
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(bench: Bench, labels: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    serve_job(bench)
+    answers(bench, answer(image(1, "dog"), considered=900, more=True), answer(image(901, "cat", "dog")))
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    labels("job1").must(0)
+    assert " 25% |" in screen.getvalue()
+    assert "100% |" in screen.getvalue()
+    assert "3 labels" in screen.getvalue()
+
+
+def test_what_the_service_names_cannot_move_the_cursor(bench: Bench, labels: Labels, out: Path) -> None:
+    serve_job(bench, "\x1b[2Jdone", cameras=[{"name": "\x1b[31mCAM", "camera_id": "\x07"}])
+    answers(bench, answer(image(1, "\x1b]0;title\x07", source="\x1b[31mCAM")))
+    ran = labels("job1", "-c", "-v").must(0)
+    assert "\x1b" not in ran.out + ran.err
+    assert "\x07" not in ran.out + ran.err
+
+
+def test_the_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from camio_import.cli import labels_command; labels_command.parser().format_help();"
+        "print([name for name in ('requests', 'av', 'tqdm', 'watchdog', 'cheroot', 'sqlite3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "[]"
 
 
 # --- with the ledger ------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ from camio_import.model import Bookmark, ClipSpan
 SHORTEST_S: Final = 1.0
 """A bookmark of one instant is shown this long: players drop what has no duration."""
 
+_LEAST_S: Final = 0.1
+"""The same for one in the last second of a clip."""
+
 
 def write_for_each_clip(
     export: Export, folder: Path, extension: str, text_of: Callable[[list[Bookmark]], str]
@@ -53,8 +56,11 @@ def by_clip(bookmarks: Iterator[Bookmark]) -> Iterator[tuple[ClipSpan, list[Book
 
 
 def shown_until_s(bookmark: Bookmark) -> float:
-    """The second within the clip up to which the bookmark is shown: later than its start."""
-    return max(bookmark.end_offset_s, bookmark.offset_s + SHORTEST_S)
+    """The second within the clip up to which the bookmark is shown: later than its start, and within the clip."""
+    wanted = bookmark.offset_s + SHORTEST_S
+    if bookmark.clip and bookmark.clip.duration_s:
+        wanted = max(min(wanted, bookmark.clip.duration_s), bookmark.offset_s + _LEAST_S)
+    return max(bookmark.end_offset_s, wanted)
 
 
 class FileNames:

@@ -59,7 +59,7 @@
   }
 
   const { job, cameras: cameraNames, clips: clipRows, bookmarks: bookmarkRows, spans } = readParts();
-  const cameras = cameraNames.map((name) => ({ name: name || "(no name)", bookmarks: 0 }));
+  const cameras = cameraNames.map((name) => ({ name: name.trim() ? name : "(no name)", bookmarks: 0 }));
   const clips = clipRows.map(clipOf);
   const clipsOf = clipsByCamera(spans, cameras.length);
   const labels = []; // {name, bookmarks, colour}
@@ -75,7 +75,7 @@
         const known = numberOf.get(name);
         if (known !== undefined) return known;
         numberOf.set(name, labels.length);
-        labels.push({ name: name || "(empty label)", bookmarks: 0, colour: -1 });
+        labels.push({ name: name.trim() ? name : "(empty label)", bookmarks: 0, colour: -1 });
         return labels.length - 1;
       });
       for (const label of own) labels[label].bookmarks += 1;
@@ -813,6 +813,7 @@
     video.hidden = true;
     byId("trouble").hidden = true;
     byId("play").hidden = !moment.uri;
+    byId("play").textContent = "Play";
     byId("screen-text").hidden = false;
     byId("screen-text").textContent = moment.uri
       ? moment.path.split(/[\\/]/).pop()
@@ -852,7 +853,7 @@
     if (!loaded) return;
     unloadVideo();
     byId("screen-text").textContent = "Not playable here";
-    byId("play").hidden = true;
+    byId("play").textContent = "Try again";
     byId("trouble").hidden = false;
     byId("trouble-text").textContent =
       "This browser cannot reach or play the file. Its drive may not be connected, the file may have moved, or the " +
@@ -959,7 +960,9 @@
     video.addEventListener("loadedmetadata", onVideoKnown);
     video.addEventListener("timeupdate", askToDraw);
 
-    window.addEventListener("resize", () => { layOutTimeline(); layOutList(); });
+    // Sizes change with the window, and also when the page gets or loses its scroll bar.
+    new ResizeObserver(layOutTimeline).observe(tracksBox);
+    new ResizeObserver(layOutList).observe(list);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); askToDraw(); });
   }
 

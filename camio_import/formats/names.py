@@ -5,6 +5,7 @@ from __future__ import annotations
 import ntpath
 import posixpath
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ _NOT_IN_NAMES = re.compile(
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)  # many bookmarks, one after the other, have the same clips
 def file_uri(path: str) -> str:
     r"""The address of an absolute path, of this system or of Windows (`D:\...`, `\\server\share\...`).
 
