@@ -14,17 +14,11 @@ from typing import Final
 
 from camio_import.display import shown
 from camio_import.errors import UsageError
-from camio_import.formats import chapters, csv_table, cues, edl, json_lines, labels_json, playlists, xml_document
+from camio_import.formats import chapters, csv_table, cues, edl, html, json_lines, labels_json, playlists, xml_document
 from camio_import.formats.export import Export, Format
 from camio_import.formats.names import file_name
 
 __all__ = ["FORMATS", "Export", "Format", "write_formats"]
-
-
-def _write_html(export: Export, path: Path) -> list[Path]:
-    from camio_import.formats import html  # it builds on `Export`
-
-    return html.write(export, path)
 
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -32,7 +26,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "csv": Format("csv", csv_table.write),
     "xml": Format("xml", xml_document.write),
     "jsonl": Format("jsonl", json_lines.write),
-    "html": Format("html", _write_html),
+    "html": Format("html", html.write),
     "vtt": Format("vtt", cues.write_vtt, is_per_clip=True),
     "srt": Format("srt", cues.write_srt, is_per_clip=True),
     "ffmetadata": Format(chapters.EXTENSION, chapters.write, is_per_clip=True),
