@@ -15,17 +15,19 @@ ROWS: Mapping[str, int] = {
     "__init__": 0, "errors": 0, "model": 0, "display": 0, "secret": 0,
     "walker": 1, "regex_meta": 1, "name_times": 1, "name_mismatch": 1, "patterns": 1,
     "opened_file": 1, "content": 1, "container": 1, "sample_clips": 1,
-    "lock": 1, "ledger_file": 1, "known_files": 1, "ledger_report": 1, "state": 1,
+    "lock": 1, "ledger_file": 1, "known_files": 1, "clip_index": 1, "ledger_report": 1, "state": 1,
     "folder_events": 1, "mounts": 1, "watch_notes": 1, "systemd": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
     "cloud": 2, "hooks": 2, "box": 2, "reading": 2, "comparison": 2,
-    "landing": 3, "account": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3, "uploader": 3,
-    "lookout": 4, "watch": 4, "labels": 4, "bookmarks": 4,
+    "landing": 3, "account": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3,
+    "uploader": 3,
+    "lookout": 4, "watch": 4, "formats": 4, "labels": 4, "bookmarks": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip
 """A package (`hooks`, `box`, `cli`) stands in one row with all its modules, which may import each other."""
 
 SIDEWAYS = frozenset({
+    ("clip_index", "ledger_report"), ("formats", "bookmarks"),
     ("hooks", "cloud"),
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
     ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
@@ -40,7 +42,7 @@ SIDEWAYS = frozenset({
 """(who, whom): the imports within a row that are meant."""
 
 RESERVED = {
-    "sqlite3": {"state", "ledger_file", "ledger_report", "box/store"},
+    "sqlite3": {"state", "ledger_file", "ledger_report", "labels", "box/store"},
     "requests": {"transport", "connection"},
     "urllib3": {"transport", "connection"},
     "fcntl": {"lock"},

@@ -20,7 +20,6 @@ from camio_import.formats.names import file_name
 
 __all__ = ["FORMATS", "Export", "Format", "write_formats"]
 
-
 FORMATS: Final[Mapping[str, Format]] = {
     "json": Format("json", labels_json.write),
     "csv": Format("csv", csv_table.write),
@@ -58,16 +57,19 @@ def write_formats(export: Export, names: Sequence[str], *, file: Path | None, fo
         with tempfile.TemporaryDirectory(prefix=".camio-import-", dir=target) as staging:
             written: list[Path] = []
             for name in dict.fromkeys(names):
-                wanted = FORMATS[name]
-                own_name = file.name if file is not None else f"{file_name(export.job_id)}_results.{wanted.extension}"
-                path = Path(staging) if wanted.is_per_clip else Path(staging, own_name)
-                written += wanted.write(export, path)
+                own_name = file.name if file is not None else _own_name(export, FORMATS[name])
+                written += FORMATS[name].write(export, Path(staging, own_name))
             return _put_in_place(written, target)
     except OSError as error:
         raise UsageError(
             f"The results cannot be written to {shown(str(target))}: {error.strerror or error}.",
             next_step="Make room or allow writing there, or give another place with --output_file.",
         ) from error
+
+
+def _own_name(export: Export, wanted: Format) -> str:
+    """The name of the format's file in a folder; "" for a format of which the clips name the files."""
+    return "" if wanted.is_per_clip else f"{file_name(export.job_id)}_results.{wanted.extension}"
 
 
 def _refuse_what_is_no_single_file(names: Sequence[str], file: Path) -> None:
@@ -87,10 +89,7 @@ def _put_in_place(written: Iterable[Path], target: Path) -> list[Path]:
     staged = list(written)
     for path in staged:
         _bring_to_disk(path)
-    placed = []
-    for path in staged:
-        placed.append(path.replace(target / path.name))
-    return placed
+    return [path.replace(target / path.name) for path in staged]
 
 
 def _bring_to_disk(path: Path) -> None:
