@@ -254,6 +254,8 @@ def test_the_demo_runs(tmp_path: Path) -> None:
     assert "6  uploaded" in ran.out
     assert "6  already uploaded in earlier runs" in ran.out
     assert ran.out.count("CAM_A") >= 2
+    assert "human;dog" in ran.out
+    assert list((tmp_path / "demo" / "labels").glob("*.html"))
     assert not any((tmp_path / "home").rglob("*")), "everything of the demonstration is in its one folder"
 
 

@@ -16,6 +16,7 @@ from camio_import.cli import (
     hooks_command,
     import_command,
     jobs_command,
+    labels_command,
     service_command,
     status_command,
     why_command,
@@ -33,6 +34,7 @@ PARSERS = {
     "box": box_command.parser(),
     "demo": demo_command.parser(),
     "jobs": jobs_command.parser(),
+    "labels": labels_command.parser(),
     "config": config_command.parser(),
     "service": service_command.parser(),
 }

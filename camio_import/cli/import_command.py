@@ -45,6 +45,7 @@ other commands (camio-import COMMAND --help says more):
   status [DIR]   what has been sent, what has not, and why
   why FILE       everything that happened to one file
   jobs [JOB_ID]  the account's jobs, and whether one is complete
+  labels JOB_ID  download what was seen, as bookmarks into the original files
   hooks          list and check hook modules
   config show    every setting, its value, and where that comes from
   service        keep watching folders, also after a restart of the computer
