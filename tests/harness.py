@@ -70,7 +70,8 @@ class SkippingClock:
         self.slept_s.append(seconds)
 
     def wait_for(self, done: queue.SimpleQueue[Task], timeout_s: float, *, is_any_running: bool) -> list[Task]:
-        tasks = wait_for(done, min(timeout_s, self._grace_s if is_any_running else 0))
+        is_worth_it = is_any_running or not done.empty()
+        tasks = wait_for(done, min(timeout_s, self._grace_s)) if is_worth_it else []
         if not tasks:
             self._time_s += timeout_s
         return tasks

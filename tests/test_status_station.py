@@ -100,8 +100,13 @@ def end_watch(ledger: Ledger, run_id: int, why: str = "") -> None:
     ledger.finish_run(run_id, asdict(Summary(stopped_because=why)))
 
 
+def is_to_be_copied(line: str) -> bool:
+    """A command, or the ledger's path, which depends on where the tests run: neither is broken."""
+    return "camio-import status" in line or line.startswith("Ledger ")
+
+
 def assert_fits(text: str) -> None:
-    wide = [line for line in text.splitlines() if columns_wide(line) > 80 and "camio-import status" not in line]
+    wide = [line for line in text.splitlines() if columns_wide(line) > 80 and not is_to_be_copied(line)]
     assert wide == []
 
 
