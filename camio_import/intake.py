@@ -108,6 +108,10 @@ class Intake:
             self._folder = (path, self._ledger.folder_id(path, typed))
         return self._folder[1]
 
+    def forget_folder(self) -> None:
+        """After what was done last was undone in the ledger."""
+        self._folder = ("", 0)
+
     def place_of(self, path: str, relative_path: str) -> Place:
         """Where a file belongs of which only the path is known."""
         folder_path, name = os.path.split(path)

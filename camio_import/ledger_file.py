@@ -156,6 +156,19 @@ class LedgerFile:
         finally:
             self._depth -= 1
 
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Inside `transaction()`: what is done in here is undone when it fails, and the rest stays."""
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK TO part")
+                self._db.execute("RELEASE part")
+            raise
+        self._db.execute("RELEASE part")
+
     def commit_so_far(self) -> None:
         """Inside `transaction()`: what was done until now stays, whatever becomes of the rest."""
         with self._translated():

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,8 @@ SLICE_S = 0.1
 CAPACITY = 20_000
 """So many files are waited for at once; the others are found again by a later look through."""
 CHANGES_AT_ONCE = 5000
+MOST_CHANGES = 50_000
+"""So many events are kept for a lookout that is held up; after more, the folder is looked through instead."""
 NAP_S = 1.0
 
 
@@ -105,6 +108,15 @@ class LookoutStatus:
     """`landing` has at most `MOST_LANDING` of them: those that have been waited for longest."""
 
 
+def landing_files(folder: str, status: LookoutStatus) -> list[LandingFile]:
+    """What is waited for in the folder, as it is written down."""
+    now = datetime.now(UTC)
+    return [
+        LandingFile(file.path, folder, file.size_bytes, file.mtime_ns, file.waited_s, now, file.why)
+        for file in status.landing
+    ]
+
+
 class _Stopped(Exception):
     """The lookout was asked to stop while it waited for the engine."""
 
@@ -115,7 +127,8 @@ class Lookout:
     Opens the ledger for reading only. `hand_over` takes `Arrival`s and `Message`s; each arrival
     needs one of the `slots`, which whoever takes it gives back: so a slow engine holds it up.
     With `retry_failed`, the first look through hands over the files that failed before, too.
-    `path` is the folder's absolute path.
+    `path` is the folder's absolute path, `mount_points` are where drives are, or were, mounted below it;
+    `stepped_at` is when the last step began.
     """
 
     def __init__(
@@ -152,10 +165,18 @@ class Lookout:
         self._is_first_pass = True
         self._handed_over: set[str] = set()
         self._report: LedgerReport | None = None
+        self._have_changes_been_lost = False
         self._earlier: Mapping[str, LandingFile] = {}
+        self._lost_mounts: set[str] = set()
+        self.mount_points: frozenset[str] = frozenset()
+        self.stepped_at = clock()
         self._is_stopping = False
         self._thread: threading.Thread | None = None
         self.status = LookoutStatus(FolderState.STARTING, "", datetime.now(UTC))
+
+    def remember(self, landing: Mapping[str, LandingFile]) -> None:
+        """What an earlier watch was waiting for; before the first step."""
+        self._earlier = landing
 
     # --- the thread ------------------------------------------------------------------------------
 
@@ -168,6 +189,10 @@ class Lookout:
         """Let the watch end soon."""
         self._is_stopping = True
         self._changes.put(None)
+
+    def silent_s(self) -> float:
+        """For how long nothing has been heard of it: the file system may not answer."""
+        return self._clock() - self.stepped_at
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end; a folder that hangs does not hold up its caller."""
@@ -209,7 +234,8 @@ class Lookout:
                 " no file is lost by that."
             )
         )
-        self.close()
+        with suppress(Exception):  # what cannot be given back now is so when the thread ends
+            self.close()
         self._now_is(FolderState.STARTING, "")
         self._health_due_at = 0.0
 
@@ -225,6 +251,7 @@ class Lookout:
 
     def step(self, now: float) -> float:
         """Do what is due at `now`, and return for how many seconds there is nothing more to do."""
+        self.stepped_at = now
         if now >= self._health_due_at:
             self._health_due_at = now + HEALTH_S
             self._look_after_the_folder(now)
@@ -273,6 +300,7 @@ class Lookout:
                 self._pause(why_not)
             return
         mounts_before, self._mounts = self._mounts, mounts_below(self.path)
+        self._look_after_mounts()
         if self.status.state is FolderState.PAUSED:
             self._say(f"{self.path} is there again: going on.")
             self._begin(now)
@@ -281,6 +309,18 @@ class Lookout:
             self._begin(now)
         elif self._events is None and now >= self._events_due_at and self._may_have_events():
             self._start_events(now)
+
+    def _look_after_mounts(self) -> None:
+        """The files of a drive that was unplugged below the folder have not been deleted: they wait for it."""
+        present = {mount.mount_point for mount in self._mounts if mount.mount_point.startswith(self.path + os.sep)}
+        for place in sorted(self.mount_points - present - self._lost_mounts):
+            self._say(f"The drive at {place} is gone. What was to be sent from it waits until it is back.")
+            self._lost_mounts.add(place)
+        self._lost_mounts -= present
+        self.mount_points |= present
+
+    def _is_on_lost_drive(self, path: str) -> bool:
+        return any(path.startswith(place + os.sep) for place in self._lost_mounts)
 
     def _have_events_ended(self) -> bool:
         return self._events is not None and not self._events.is_alive
@@ -307,12 +347,20 @@ class Lookout:
         self._stop_events()
         self._pass = None
         self._handed_over.clear()
+        if self.status.looked_at is not None:
+            self._earlier = {file.path: file for file in landing_files(self.path, self.status)}
         self._landing.forget_all()
         self._now_is(FolderState.PAUSED, why)
-        self._say(
-            f"{self.path} is not watched now: {why}. Was the drive unplugged, or the network share lost?"
-            " It goes on by itself when it is back."
-        )
+        if self._identity is None:
+            self._say(
+                f"{self.path} is not there yet: {why}. Check the path, or connect the drive: it is watched as soon as"
+                " it is there."
+            )
+        else:
+            self._say(
+                f"{self.path} is not watched now: {why}. Was the drive unplugged, or the network share lost?"
+                " It goes on by itself when it is back."
+            )
 
     def _begin(self, now: float) -> None:
         """Watch the folder as it is now: first the events, then a look through, so that nothing falls between."""
@@ -333,7 +381,7 @@ class Lookout:
                 FolderState.POLLING, "as asked for" if self.folder.poll else f"it is on a network drive ({kind})"
             )
             return
-        events = FolderEvents(self.path, self._changes.put)
+        events = FolderEvents(self.path, self._keep)
         try:
             events.start()
         except EventsUnavailable as error:
@@ -351,7 +399,17 @@ class Lookout:
 
     # --- noticing --------------------------------------------------------------------------------
 
+    def _keep(self, change: Change) -> None:
+        """From the threads of the events: never waits, and never keeps too many."""
+        if self._changes.qsize() < MOST_CHANGES:
+            self._changes.put(change)
+        else:
+            self._have_changes_been_lost = True
+
     def _take_notes(self, now: float) -> None:
+        if self._have_changes_been_lost:
+            self._have_changes_been_lost = False
+            self._look_through_by(now)
         for _ in range(CHANGES_AT_ONCE):
             try:
                 change = self._changes.get_nowait()
@@ -433,7 +491,6 @@ class Lookout:
     def _begin_pass(self, now: float) -> None:
         if self._report is None:
             self._report = LedgerReport(self._ledger)
-            self._earlier = self._report.watch_notes.landing_below(self.path)
         # The reader's idea of the present day grows old in a long watch.
         self._landing.read_with(replace(self.folder.reader, now=datetime.now(UTC)))
         self._pass_due_at = None
@@ -457,6 +514,8 @@ class Lookout:
         if compared.path in self._handed_over:
             return  # it is on its way to the ledger, which may not know it yet
         if item is None:
+            if self._is_on_lost_drive(compared.path):
+                return
             if known is not None and (not compared.name or known.state in ("found", "assigned")):
                 self._give(self._arrival(compared))
         elif isinstance(item, Rejected):
@@ -504,6 +563,7 @@ class Lookout:
 
     def _give(self, arrival: Arrival) -> None:
         while not self._slots.acquire(timeout=0.5):
+            self.stepped_at = self._clock()  # it is held up, and not hanging
             if self._is_stopping:
                 raise _Stopped
         self._hand_over(arrival)

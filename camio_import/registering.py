@@ -18,6 +18,7 @@ from camio_import.state import Ledger, ShardKey
 from camio_import.tasks import ShardTask, Silence
 from camio_import.workers import Crew, Task
 
+REFUSED_WAIT_S = 600.0
 TRIES_PER_RUN = 5
 """After so many failures a shard waits for the next run, once nothing else is left to do in this one."""
 
@@ -104,10 +105,13 @@ class Registering:
         self._silence = Silence(f"register_shard of shard {task.report.shard.shard_id}", task.started_at)
         self._crew.start(task)
 
-    def settle(self, task: ShardTask, now: float, *, files_go_on: bool) -> BaseException | None:
+    def settle(
+        self, task: ShardTask, now: float, *, files_go_on: bool, never_ends: bool = False
+    ) -> BaseException | None:
         """Record what came of it. Returns what ends the run, or None.
 
-        While `files_go_on`, there is time to try again at no cost, however often it has failed.
+        While `files_go_on`, there is time to try again at no cost, however often it has failed. With
+        `never_ends`, what the service refuses is tried again, too, after a longer time.
         """
         self._crew.finished()
         self._current = None
@@ -122,9 +126,14 @@ class Registering:
         if not isinstance(error, CamioImportError):
             return error
         self._ledger.shard_not_registered(task.key, str(error))
-        if isinstance(error, CredentialsRefused) or not isinstance(error, HookError):
+        if not isinstance(error, HookError) or (isinstance(error, CredentialsRefused) and not never_ends):
             return error
         self._tries[task.key] += 1
+        if never_ends and not isinstance(error, RetryLater | Unreachable):
+            heapq.heappush(self._later, (now + REFUSED_WAIT_S, task.key.job, task.key.number))
+            if self._tries[task.key] == 1:
+                self._reporter.handle(ShardNotRegistered(report.job_id, report.shard.shard_id, str(error)))
+            return None
         may_pass = isinstance(error, RetryLater | Unreachable)
         if may_pass and (files_go_on or self._tries[task.key] < TRIES_PER_RUN):
             backoff = self._new_backoff()

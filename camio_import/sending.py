@@ -24,6 +24,7 @@ from camio_import.drive import DriveWatch
 from camio_import.errors import (
     BadAnswer,
     Cancelled,
+    CredentialsRefused,
     FileChanged,
     FileUnreadable,
     FileVanished,
@@ -65,6 +66,7 @@ BROKEN_IN_A_ROW = 5
 REFUSED_AT_FIRST = 10
 """So many files in a row that a hook module breaks on, or that a service refuses before it ever
 took one, are not the files' fault: the run stops."""
+WRITTEN_AGAIN = "it is being written again"
 WIND_DOWN_S = 8.0
 TICK_S = 0.2
 
@@ -109,6 +111,9 @@ class Feed(Protocol):
 
     def start(self, now: float) -> None:
         """Once in each turn, when that is committed: begin what was recorded."""
+
+    def on_credentials_refused(self) -> None:
+        """The service refused the token for a shard, which is tried again later."""
 
     def take_back(self, clip: RecordedClip, why: str) -> None:
         """The file cannot be sent as it is now (it has changed, or its drive has gone). It stays to be
@@ -246,6 +251,11 @@ class Sending:
     def accepts(self) -> queue.SimpleQueue[Task]:
         """Where a feed puts its finished tasks, which come back to its `settle`."""
         return self._done
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether something has happened that ends the run after this turn."""
+        return self._ended_by is not None
 
     @property
     def backlog(self) -> int:
@@ -434,7 +444,9 @@ class Sending:
 
     def _settle_shard(self, task: ShardTask) -> None:
         goes_on = self._has_files() or self._is_fed()
-        ended_by = self._shards.settle(task, self._clock.now(), files_go_on=goes_on)
+        if self._feed is not None and isinstance(task.error, CredentialsRefused):
+            self._feed.on_credentials_refused()
+        ended_by = self._shards.settle(task, self._clock.now(), files_go_on=goes_on, never_ends=self._feed is not None)
         if ended_by is not None:
             self.end(ended_by)
 
@@ -548,7 +560,7 @@ class Sending:
 
     def _settle_file_problem(self, clip: RecordedClip, error: BaseException | None) -> None:
         if isinstance(error, FileChanged) and self._feed is not None:
-            self._give_back(clip, "it is being written again")
+            self._give_back(clip, WRITTEN_AGAIN)
         elif isinstance(error, FileChanged):
             self._troubles.changes[clip.file_id] += 1
             if self._troubles.changes[clip.file_id] < CHANGES_PER_RUN:
@@ -563,6 +575,12 @@ class Sending:
                 self.end(error or RuntimeError("a task ended without a result"))
 
     def _skip_unless_drive_is_gone(self, clip: RecordedClip, error: FileVanished | FileUnreadable) -> None:
+        if self._feed is not None and self._ledger.path_now(clip.file_id) != clip.clip.file.path:
+            # It was moved while it waited, and has been recognised at its new place.
+            self._ledger.postpone(clip.file_id, "it was moved before it was sent")
+            self._let_go(clip.file_id)
+            self.add(clip.file_id)
+            return
         problem = self._drive.problem(error, clip.clip.file.path)
         if problem is None:
             self._skip(clip, self._drive.reason(error), str(error))

@@ -2,6 +2,10 @@
 
 ALTER TABLE run ADD COLUMN is_watch INTEGER NOT NULL DEFAULT 0;
 
+-- What the service told of a camera when it was registered: a watch that starts without the internet can go on.
+ALTER TABLE camera ADD COLUMN camera_id TEXT;
+ALTER TABLE camera ADD COLUMN config TEXT;     -- JSON
+
 -- Delivered files whose job is still to be asked for: a watch sends first, and asks for the job of
 -- a whole batch later. `job` is set while the service is being asked.
 CREATE TABLE awaiting_job (

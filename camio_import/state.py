@@ -20,7 +20,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -29,6 +29,7 @@ from typing import Any
 from camio_import.known_files import KnownFiles
 from camio_import.ledger_file import LedgerFile, encodable, milliseconds, moment, path_of, printable_path
 from camio_import.model import (
+    Camera,
     Clip,
     FoundFile,
     JobPlan,
@@ -619,6 +620,30 @@ class Ledger(LedgerFile):
             " (SELECT job, shard FROM file WHERE id = ?)",
             (file_id,),
         )
+
+    # --- cameras --------------------------------------------------------------------------
+
+    def remember_cameras(self, cameras: Iterable[Camera]) -> None:
+        """Note what the service told of them, so that a later run can do without asking."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT INTO camera (name, camera_id, config) VALUES (?1, ?2, ?3)"
+                " ON CONFLICT (name) DO UPDATE SET camera_id = ?2, config = ?3",
+                [(encodable(each.name), each.camera_id, json.dumps(dict(each.config))) for each in cameras],
+            )
+
+    def remembered_cameras(self) -> dict[str, Camera]:
+        """Those that were noted, by name."""
+        rows = self._rows("SELECT name, camera_id, config FROM camera WHERE camera_id IS NOT NULL")
+        return {row["name"]: Camera(row["name"], row["camera_id"], json.loads(row["config"])) for row in rows}
+
+    def path_now(self, file_id: int) -> str:
+        """Where the file is, as far as is known: it may have been recognised at another place meanwhile."""
+        row = self._rows(
+            "SELECT folder.path, file.name FROM file JOIN folder ON folder.id = file.folder WHERE file.id = ?",
+            (file_id,),
+        )[0]
+        return path_of(row["path"], row["name"])
 
     # --- counts ---------------------------------------------------------------------------
 

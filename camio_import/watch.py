@@ -11,21 +11,24 @@ service ties files to a job only by the hashes that are registered with its shar
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from camio_import import __version__
-from camio_import.drive import DriveWatch
+from camio_import.display import duration, shown
+from camio_import.drive import DriveWatch, is_anything_in
 from camio_import.errors import (
-    BadAnswer,
     CamioImportError,
+    CredentialsRefused,
     ExitCode,
     HookBroken,
+    HookError,
+    LedgerLocked,
     LedgerUnusable,
     LedgerWriteFailed,
     Refused,
@@ -36,15 +39,15 @@ from camio_import.hooks import CheckedHook
 from camio_import.intake import Intake
 from camio_import.jobs import is_surely_not_created, request_for
 from camio_import.known_files import KnownFile
-from camio_import.lookout import Arrival, FolderToWatch, Lookout, LookoutStatus, Message
+from camio_import.lookout import Arrival, FolderToWatch, Lookout, LookoutStatus, Message, landing_files
 from camio_import.model import Camera, JobPlan, Reason, RecordedClip, Rejected, Summary
 from camio_import.progress import Connected, JobCreated, Reporter, RunFinished, Waiting, Warned, WatchStarted
 from camio_import.retry import Backoff, Concurrency
-from camio_import.sending import Patience, Sending
+from camio_import.sending import WRITTEN_AGAIN, Patience, Sending
 from camio_import.state import Ledger
 from camio_import.tasks import Silence
 from camio_import.walker import Walker
-from camio_import.watch_notes import LandingFile, WatchedFolder
+from camio_import.watch_notes import FolderState, LandingFile, WatchedFolder
 from camio_import.workers import Clock, Crew, StopRequest, SystemClock, Task
 
 log = logging.getLogger("camio_import")
@@ -54,8 +57,14 @@ MOST_IN_HAND = 10_000
 """So many files to send are kept in mind; the others wait on the disk, and are found there later."""
 NOTE_S = 5.0
 """How often it is written down what is waited for, if that has changed."""
+NOTE_WAITED_S = 600.0
+"""How much of the time that a file was waited for may be forgotten in a crash."""
 JOBS_NAMED = 5
 """So many of the last jobs are named when the watch ends."""
+FIRST_TROUBLE_S = 60.0
+LONGEST_TROUBLE_S = 3600.0
+"""What the service refuses is tried again after so long."""
+SILENT_LOOKOUT_S = 120.0
 ASIDE_S = 3600.0
 """A camera that the service refused is tried again after so long."""
 LONGEST_PAUSE_S = 20.0
@@ -110,15 +119,31 @@ class _Batch:
 
 
 @dataclass(slots=True)
+class _Pause:
+    """Until when one kind of errand is not tried again, and what its last trouble was."""
+
+    backoff: Backoff
+    until: float = 0.0
+    refusals: int = 0
+    told: str = ""
+
+
+@dataclass(slots=True)
 class _Calls:
-    """The errand in flight, or when the next one may begin."""
+    """The errand in flight, and the pauses of each kind of errand: trouble with one holds up no other."""
 
     crew: Crew
-    backoff: Backoff
-    due_at: float = 0.0
+    new_backoff: Callable[[], Backoff]
+    pauses: dict[str, _Pause] = field(default_factory=dict)
     next: Errand | None = None
     current: Errand | None = None
     silence: Silence | None = None
+
+    def pause(self, what: str) -> _Pause:
+        return self.pauses.setdefault(what, _Pause(self.new_backoff()))
+
+    def may_try(self, what: str, now: float) -> bool:
+        return now >= self.pause(what).until
 
 
 class Watcher:
@@ -154,7 +179,11 @@ class Watcher:
         self._drives = DriveWatch([Walker(folder.reader.folder).root for folder in folders])
         self._cameras: dict[str, Camera] = {}
         self._waiting: dict[str, set[int]] = {}
+        self._registered: set[str] = set()
+        self._used: set[str] = set()
+        self._left_over_cameras: frozenset[str] = frozenset()
         self._put_aside: dict[str, float] = {}
+        self.has_refused_token = False
         self._is_one_refused = False
         self._is_connected = not hook.can_connect
         self._sending = Sending(
@@ -163,7 +192,7 @@ class Watcher:
             concurrency=Concurrency(fixed=options.workers if hook.thread_safe else 1),
             patience=Patience(None), backoff=backoff, clock=self._clock,
         )  # fmt: skip
-        self._calls = _Calls(Crew("errand", self._sending.accepts), backoff())
+        self._calls = _Calls(Crew("errand", self._sending.accepts), backoff)
         self._batch = _Batch()
         self._slots = threading.Semaphore(ARRIVALS_IN_FLIGHT)
         self._slots_owed = 0
@@ -181,10 +210,13 @@ class Watcher:
             )
             for lookout in self._lookouts
         }  # fmt: skip
-        self._noted: dict[str, tuple[object, ...]] = {}
+        self._noted_folders: dict[str, WatchedFolder] = {}
+        self._noted_landing: dict[str, tuple[object, ...]] = {}
         self._note_due_at = 0.0
         self._box_due_at = 0.0
         self._accepted_before = 0
+        self._tidy_at = options.batch_files
+        self._told: set[str] = set()
         self._finish_by: float | None = None
         self._outcomes: Counter[tuple[str, Reason | None]] = Counter()
         self._job_ids: deque[str] = deque(maxlen=JOBS_NAMED)
@@ -201,7 +233,12 @@ class Watcher:
             self._reporter.handle(Warned(warning))
         run = self._ledger.start_run(paths[0], __version__, is_watch=True)
         self._ledger.watch_notes.only(paths)
-        self._batch.is_left_over = self._batch.is_open = self._ledger.awaiting_job() > 0
+        for lookout in self._lookouts:
+            lookout.remember(self._ledger.watch_notes.landing_below(lookout.path))
+        if self._hook.cameras_stay:
+            self._cameras.update(self._ledger.remembered_cameras())
+        self._left_over_cameras = frozenset(self._ledger.awaiting_job_cameras())
+        self._batch.is_left_over = self._batch.is_open = bool(self._left_over_cameras)
         ended_by: CamioImportError | None = None
         try:
             for lookout in self._lookouts:
@@ -219,6 +256,9 @@ class Watcher:
             for lookout in self._lookouts:
                 lookout.join(STOP_LOOKOUT_S / len(self._lookouts))
             self._calls.crew.dismiss()
+        for lookout in self._lookouts:
+            if lookout.status.looked_at is not None and lookout.status.state is not FolderState.PAUSED:
+                self._note_landing(lookout.path, landing_files(lookout.path, lookout.status), at_last=True)
         self._ledger.watch_notes.stopped()
         summary = self._summary(ended_by, self._clock.now() - began_at)
         self._ledger.finish_run(run, asdict(summary))
@@ -259,11 +299,11 @@ class Watcher:
 
     @property
     def next_due_at(self) -> float | None:
-        return self._calls.due_at
+        return min((pause.until for pause in self._calls.pauses.values()), default=None)
 
     def settle(self, task: Task) -> None:
         if isinstance(task, Arrival):
-            self._take_in(task)
+            self._take_in_or_tell(task)
             self._give_back_slot()
         elif isinstance(task, Errand):
             self._settle_errand(task)
@@ -280,8 +320,10 @@ class Watcher:
             self._stop.ask(ExitCode.TERMINATED)
         if now >= self._note_due_at:
             self._note_due_at = now + NOTE_S
+            drives = {place for lookout in self._lookouts for place in lookout.mount_points}
+            self._drives.roots = [*(lookout.path for lookout in self._lookouts), *sorted(drives)]
             self._note_folders()
-        if self._calls.current is None and self._calls.next is None and now >= self._calls.due_at:
+        if self._calls.current is None and self._calls.next is None and not self._sending.is_ending:
             self._calls.next = self._next_errand(now)
         self._pay_slots()
 
@@ -294,15 +336,34 @@ class Watcher:
         elif calls.current is not None and calls.silence is not None:
             calls.silence.look(now, 0, self._reporter)
 
+    def on_credentials_refused(self) -> None:
+        self.has_refused_token = True
+
     def take_back(self, clip: RecordedClip, why: str) -> None:
         path = clip.clip.file.path
-        root = self._drives.root_of(path)
+        trouble = why[:40]
+        # A folder or drive that has gone is told of by its lookout.
+        is_there = is_anything_in(self._drives.root_of(path))
+        if why != WRITTEN_AGAIN and is_there and trouble not in self._told:
+            self._told.add(trouble)
+            self._reporter.handle(Warned(f"{path} waits: {why}"))
         for lookout in self._lookouts:
-            if lookout.path == root:
+            if path.startswith(os.path.join(lookout.path, "")):  # noqa: PTH118
                 lookout.notice_soon(path)
                 lookout.check_soon()
 
     # --- taking in -------------------------------------------------------------------------------
+
+    def _take_in_or_tell(self, arrival: Arrival) -> None:
+        """One file that cannot be taken in keeps no other from it; it is found again by the next look."""
+        try:
+            with self._ledger.part():
+                self._take_in(arrival)
+        except (LedgerUnusable, LedgerWriteFailed, LedgerLocked):
+            raise
+        except Exception as error:
+            self._intakes[id(arrival.lookout)].forget_folder()
+            log.error("%s could not be taken in: %s", shown(arrival.path), error, exc_info=error)
 
     def _take_in(self, arrival: Arrival) -> None:
         intake = self._intakes[id(arrival.lookout)]
@@ -349,7 +410,8 @@ class Watcher:
         if is_new:  # what waits for another try is told of again with each look through the folder
             self._batch.is_open = True
             self._batch.arrived_at = self._clock.now()
-        if camera_name in self._cameras:
+        if camera_name in self._cameras and self._is_connected:
+            self._used.add(camera_name)
             self._sending.add(file_id)
         elif self._put_aside.get(camera_name, 0.0) <= self._clock.now():
             self._waiting.setdefault(camera_name, set()).add(file_id)
@@ -373,23 +435,28 @@ class Watcher:
     def _next_errand(self, now: float) -> Errand | None:
         if self._finish_by is not None:
             return None
+        may_try = self._calls.may_try
         unknown = self._unknown_cameras()
-        if not self._is_connected and (unknown or self._batch.is_open):
-            return Errand("connect", self._hook.connect, self._on_connected)
-        if unknown:
+        if not self._is_connected:
+            if (unknown or self._batch.is_open) and may_try("connect", now):
+                return Errand("connect", self._hook.connect, self._on_connected)
+            return None
+        if unknown and may_try("register_cameras", now):
             return self._registration_of(unknown[:1] if self._is_one_refused else unknown)
-        if self._batch.is_open and self._is_batch_over(now):
+        if self._batch.is_open and may_try("create_job", now) and self._is_batch_over(now):
             return self._close_batch()
-        if self._is_box_silent(now):
+        if self._is_box_silent(now) and may_try("connect", now):
             self._box_due_at = now + LOOK_FOR_BOX_S
             return Errand("connect", self._hook.connect_anew, self._on_connected)
         return None
 
     def _unknown_cameras(self) -> tuple[str, ...]:
-        names = set(self._waiting)
+        """Those that this watch needs and has not registered. Remembered ones are sent meanwhile."""
+        names = set(self._waiting) | self._used
         if self._batch.is_left_over:
-            names.update(self._ledger.awaiting_job_cameras())
-        return tuple(sorted(names - set(self._cameras)))
+            names |= self._left_over_cameras
+        now = self._clock.now()
+        return tuple(sorted(name for name in names - self._registered if self._put_aside.get(name, 0.0) <= now))
 
     def _registration_of(self, names: tuple[str, ...]) -> Errand:
         def registered(cameras: dict[str, Camera]) -> None:
@@ -406,9 +473,6 @@ class Watcher:
         if len(names) > 1:
             self._is_one_refused = True
             return
-        if names[0] in self._ledger.awaiting_job_cameras():  # no job can be asked for without it
-            self._sending.end(BadAnswer(str(error), next_step=error.next_step))
-            return
         self._put_aside[names[0]] = self._clock.now() + ASIDE_S
         self._waiting.pop(names[0], None)
         self._reporter.handle(
@@ -423,11 +487,21 @@ class Watcher:
 
     def _on_connected(self, _: object) -> None:
         self._is_connected = True
+        self._send_waiting()
 
     def _on_registered(self, cameras: dict[str, Camera]) -> None:
         self._cameras.update(cameras)
+        self._registered.update(cameras)
+        if self._hook.cameras_stay:
+            self._ledger.remember_cameras(cameras.values())
         self._reporter.handle(Connected(tuple(sorted(cameras))))
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if not self._is_connected:
+            return
         for name in [name for name in self._waiting if name in self._cameras]:
+            self._used.add(name)
             for file_id in sorted(self._waiting.pop(name)):
                 self._sending.add(file_id)
 
@@ -436,36 +510,53 @@ class Watcher:
         calls.crew.finished()
         calls.current = calls.silence = None
         error = errand.error
+        pause = calls.pause(errand.what)
         if error is None:
-            calls.backoff.reset()
+            calls.pauses[errand.what] = _Pause(calls.new_backoff())
             errand.then(errand.result)
             return
         errand.failed(error)
         if isinstance(error, RetryLater | Unreachable):
             asked_for_s = error.retry_after_s if isinstance(error, RetryLater) else None
-            wait_s = calls.backoff.next_wait_s(asked_for_s)
-            calls.due_at = self._clock.now() + wait_s
+            wait_s = pause.backoff.next_wait_s(asked_for_s)
+            pause.until = self._clock.now() + wait_s
             self._reporter.handle(Waiting(str(error), wait_s))
         elif isinstance(error, Refused) and errand.refused is not None:
             errand.refused(error)
-        elif isinstance(error, Refused):  # not of a file, but of what every file needs
-            self._sending.end(BadAnswer(str(error), next_step=error.next_step))
+        elif isinstance(error, HookError):
+            self._on_trouble(errand.what, pause, error)
         elif isinstance(error, Exception):
             self._sending.end(error)
         else:  # a hook that ends the process
             self._sending.end(HookBroken(f"the hook module ended {errand.what} with {type(error).__name__}"))
+
+    def _on_trouble(self, what: str, pause: _Pause, error: HookError) -> None:
+        """The service will not do it as things are: told once, and tried again, ever more rarely. Files that can be
+        sent are sent meanwhile. With a new token, the watch begins anew (see `has_refused_token`)."""
+        self.has_refused_token = self.has_refused_token or isinstance(error, CredentialsRefused)
+        wait_s = min(LONGEST_TROUBLE_S, FIRST_TROUBLE_S * 2**pause.refusals)
+        pause.refusals += 1
+        pause.until = self._clock.now() + wait_s
+        log.info("%s: %s; tried again in %s", what, error, duration(wait_s))
+        if str(error) != pause.told:
+            pause.told = str(error)
+            self._reporter.handle(Warned(f"{error} {error.next_step} It is tried again from time to time.".strip()))
 
     # --- batches ---------------------------------------------------------------------------------
 
     def _note_deliveries(self, now: float) -> None:
         if self._sending.accepted != self._accepted_before:
             self._accepted_before = self._sending.accepted
+            self._told.clear()
             self._batch.is_open = True
             self._batch.delivered_at = now
+            if not self._hook.has_jobs and self._sending.accepted >= self._tidy_at:
+                self._tidy_at = self._sending.accepted + self._options.batch_files
+                self._tidy_up()
 
     def _is_batch_over(self, now: float) -> bool:
         if self._batch.is_left_over:
-            return True
+            return self._left_over_cameras <= set(self._cameras)
         if self._ledger.awaiting_job() >= self._options.batch_files:
             return True
         quiet_since = self._batch.arrived_at
@@ -512,13 +603,24 @@ class Watcher:
     def _note_folders(self) -> None:
         for lookout in self._lookouts:
             path, status = lookout.path, lookout.status
+            if lookout.silent_s() > SILENT_LOOKOUT_S:
+                silent = "it does not answer; was the network share lost?"
+                status = replace(status, state=FolderState.PAUSED, detail=silent)
             folder = WatchedFolder(path, status.state, status.detail, status.since, status.looked_at)
-            landing = _for_the_ledger(path, status)
-            key = (folder, tuple((file.path, file.size_bytes, file.mtime_ns, file.why) for file in landing))
-            if self._noted.get(path) != key:
-                self._noted[path] = key
+            if self._noted_folders.get(path) != folder:
+                self._noted_folders[path] = folder
                 self._ledger.watch_notes.note_folder(folder)
-                self._ledger.watch_notes.note_landing(path, landing)
+            if status.looked_at is not None and status.state is not FolderState.PAUSED:
+                self._note_landing(path, landing_files(path, status))
+
+    def _note_landing(self, path: str, landing: list[LandingFile], *, at_last: bool = False) -> None:
+        """Not before the folder has been looked through: what an earlier watch waited for still counts."""
+        key = tuple(
+            (file.path, file.size_bytes, file.mtime_ns, file.why, file.waited_s // NOTE_WAITED_S) for file in landing
+        )
+        if at_last or self._noted_landing.get(path, ()) != key:
+            self._noted_landing[path] = key
+            self._ledger.watch_notes.note_landing(path, landing)
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -552,11 +654,3 @@ class Watcher:
             exit_code=int(ExitCode.OK if ended_by is None else ended_by.exit_code),
         )
         return replace(summary, found=summary.accounted_for)
-
-
-def _for_the_ledger(folder: str, status: LookoutStatus) -> list[LandingFile]:
-    now = datetime.now(UTC)
-    return [
-        LandingFile(file.path, folder, file.size_bytes, file.mtime_ns, file.waited_s, now, file.why)
-        for file in status.landing
-    ]

@@ -25,6 +25,17 @@ def test_the_local_camera_id_is_that_of_the_protocol() -> None:
     assert local_camera_id("Müritz") == sha1("Müritz".encode())
 
 
+def test_that_no_plan_is_set_is_said_once_for_each_camera(box: EmbeddedBox, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = "CAM_SAID_ONCE", "CAM_SAID_LATER"  # of this test alone: it is once in a process
+    for names in ([first], [first], [first, second]):
+        hook = hook_of(box)
+        hook.connect()
+        hook.register_cameras(camera_names=names)
+    said = [record.getMessage() for record in caplog.records if "No plan is set" in record.getMessage()]
+    assert [first in text for text in said] == [True, False]
+    assert [second in text for text in said] == [False, True]
+
+
 # --- token and addresses ------------------------------------------------------------------------
 
 

@@ -95,6 +95,7 @@ def test_everything_is_there_after_the_migration(old: Path) -> None:
     assert set(after) - set(before) == NEW_TABLES
     assert all(after[name] == [] for name in NEW_TABLES)
     assert after.pop("run") == [(*row, 0) for row in before.pop("run")]
+    assert after.pop("camera") == [(*row, None, None) for row in before.pop("camera")]
     for name, rows in before.items():
         assert after[name] == rows, name
 

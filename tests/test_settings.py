@@ -430,12 +430,30 @@ def test_a_folder_on_the_command_line_is_imported_once_with_the_values_of_its_ta
         (["--folder", "v"], "--folder names a folder to watch.\n-> Give --watch"),
         (["--watch", "--folder", "v", "v"], "v is named twice"),
         (["--watch", "--folder", "v/deep", "v"], "overlap"),
+        (["--watch", "--patience", "3", "v"], "--patience (command line) does not go with watching"),
         (["--watch", "--regex", "x", "v"], "For the folder v: "),
         (["--watch", "--timestamp_format", "%Y", "v"], "For the folder v: --timestamp_format is given"),
     ],
 )
 def test_what_cannot_be_watched(arguments: list[str], said: str) -> None:
     assert said in refused(*arguments)
+
+
+def test_folders_are_held_apart_by_where_they_really_are(tmp_path: Path) -> None:
+    (tmp_path / "v" / "deep").mkdir(parents=True)
+    (tmp_path / "same").symlink_to(tmp_path / "v")
+    (tmp_path / "within").symlink_to(tmp_path / "v" / "deep")
+    folder = tmp_path / "v"
+    assert "are the same folder" in refused("--watch", "--folder", tmp_path / "same", folder)
+    assert "overlap" in refused("--watch", "--folder", tmp_path / "within", folder)
+    (tmp_path / "v" / "out").symlink_to(tmp_path / "elsewhere")  # it only seems to lie within
+    assert len(settings_from(["--watch", "--folder", str(folder / "out"), str(folder)], {}).folders) == 2
+
+
+def test_a_station_has_no_use_for_patience(station: Write) -> None:
+    file = station('patience = 3\n[[watch]]\nfolder = "v"\n')
+    assert "--patience (station.toml) does not go with watching" in refused("--config", file)
+    assert settings_from(["--config", str(file), "once"], {}).options.patience == 180
 
 
 def test_a_station_cannot_be_tried_by_dry_run_without_a_folder(station: Write) -> None:
@@ -478,6 +496,39 @@ def test_config_show_tells_values_and_origins_and_no_secrets(station: Write, tmp
     assert document["folders"][0]["settings"] == {"timezone": "Pacific/Palau"}
     for shown in (ran, as_json):
         assert not re.search("canary|98765|abc", shown.out + shown.err)
+
+
+def test_config_show_tells_what_makes_a_start_impossible(station: Write, tmp_path: Path) -> None:
+    file = station(
+        'token_file = "token"\nlog_file = "logs/x.log"\nstorage = "note/ledger.db"\n'
+        '[[watch]]\nfolder = "note"\n[[watch]]\nfolder = "later"\n'
+    )
+    token, note = file.parent / "token", file.parent / "note"
+    note.write_text("a file")
+    ran = run("config", "show", "--config", file, home=tmp_path).must(2)
+    assert "token_file" in ran.out
+    assert f"The token file {token} cannot be read" in ran.err
+    assert f"{note} is a file, not a folder." in ran.err
+    assert f"warning: there is no folder {file.parent / 'later'} now" in ran.err
+    assert "x.log cannot be written: there is no folder" in ran.err
+    assert f"The ledger {note / 'ledger.db'} cannot be written" in ran.err
+
+    note.unlink()
+    note.mkdir()
+    (file.parent / "logs").mkdir()
+    token.touch(mode=0o600)
+    assert "does not hold an access token" in run("config", "show", "--config", file, home=tmp_path).must(2).err
+    token.write_text("canary-5")
+    ran = run("config", "show", "--config", file, home=tmp_path).must(0)
+    assert "canary-5" not in ran.out + ran.err
+    assert not list(note.iterdir())
+    assert not list((file.parent / "logs").iterdir())
+    token.chmod(0o644)
+    assert "open to other users" in run("config", "show", "--config", file, home=tmp_path).must(2).err
+
+
+def test_config_show_of_an_import_without_its_folder(tmp_path: Path) -> None:
+    assert "There is no folder" in run("config", "show", tmp_path / "v", "local", home=tmp_path).must(2).err
 
 
 def test_config_show_of_a_broken_file(station: Write, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from clips import Video, cut_moov, many_clips, tiny_clip_bytes, tree
 from command import PATTERN, environment, run
 
-from camio_import.cli import status_command
+from camio_import.cli import status_command, why_command
 from camio_import.display import columns_wide
 from camio_import.errors import CamioImportError, UsageError
 from camio_import.ledger_report import LedgerReport
@@ -123,13 +123,13 @@ def test_a_running_watch_is_told_with_its_folders(station: Station) -> None:
         ledger.start_run(FOLDER, "1", is_watch=True)
         ledger.watch_notes.note_folder(watched())
         ledger.watch_notes.note_folder(watched(SHARE, FolderState.PAUSED, "it cannot be read (No such device)"))
-        out = station.status()
+        out = station.status(expect=3)
         assert f"A watch is running (process {os.getpid()}), since 2026-05-01 12:00:00 (UTC)." in out
         assert f"  {FOLDER}\n      watched, since 2026-04-29 12:00:00 (UTC)\n" in out
         assert "last looked through 2026-05-01 11:57:00 (UTC)" in out
         assert words("paused, since 2026-04-29 12:00:00 (UTC): it cannot be read (No such device)") in words(out)
         assert "An import" not in out
-        document = station.json()
+        document = station.json(expect=3)
     assert document["is_watch_running"] is True
     assert document["was_watch_cut_off"] is False
     assert document["running_pid"] == os.getpid()
@@ -215,14 +215,14 @@ def test_more_files_may_be_landing_than_are_noted(station: Station) -> None:
     with station.opened() as ledger, ledger.transaction():
         begin_watch(ledger, *(landing(f"{number}.mp4") for number in range(MOST_LANDING)))
         ledger.commit_so_far()
-        assert "1,000 files or more have not landed whole; those" in station.status(expect=3)
+        assert "1,000 files or more have not landed whole; those" in station.status()
 
 
 def test_only_what_concerns_the_folder_asked_for(station: Station) -> None:
     with station.opened() as ledger:
         begin_watch(ledger, landing("port/a.mp4"), landing("portside/b.mp4"))
         ledger.watch_notes.note_folder(watched(SHARE))
-        document = station.json(f"{FOLDER}/port", expect=3)
+        document = station.json(f"{FOLDER}/port")
         assert [file["path"] for file in document["landing"]] == [f"{FOLDER}/port/a.mp4"]
         assert [folder["path"] for folder in document["watched_folders"]] == [FOLDER]
         assert station.json(SHARE)["landing"] == []
@@ -235,7 +235,7 @@ def test_files_that_wait_for_their_job(station: Station) -> None:
     assert station.json(expect=3)["awaiting_job"] == 1
     with station.opened() as ledger:
         begin_watch(ledger)
-        assert "it is asked for when no more come." in words(station.status(expect=3))
+        assert "it is asked for when no more come." in words(station.status())
         job = ledger.begin_job_for_delivered(500)
         ledger.assign_delivered(job, JobPlan("J1", (Shard("S0", 1, "http://x/0"),)))
     out = station.status(expect=3)  # the job is open as long as its part is not registered
@@ -281,13 +281,128 @@ def test_everything_fits_80_columns(station: Station) -> None:
         ledger.add_rejected(folder, b"a video\n.mp4", rejected, "r")
         begin_watch(ledger)
         ledger.watch_notes.note_folder(watched("/media/" + "x" * 100, FolderState.POLLING, "no events " * 20))
-        out = station.status("--max_silence", "0", at=NOW + timedelta(days=2), expect=7)
+        out = station.status("--max_silence", "1s", at=NOW + timedelta(days=2), expect=7)
     assert_fits(out)
     assert "a video\\x0a.mp4" in out
     assert "last trouble: the service is busy" in words(out)
     assert re.search(r"^the_camera\S*…\S*looks_forward +1 +1 ", out, re.MULTILINE)
     assert re.search(r"^CAM_A +1 +1 +0 +0 +0 +0$", out, re.MULTILINE)
     assert re.search(r"^CAM_A +100 B  2026-05-01 12:00:00  2026-04-29 12:00:00$", out, re.MULTILINE)
+
+
+# --- the exit status ------------------------------------------------------------------------------
+
+
+def test_what_is_on_its_way_in_a_running_watch_is_nothing_left(station: Station) -> None:
+    """A file that is being written, one that is being sent, a job that is not complete yet."""
+    half_an_hour_ago = NOW - timedelta(minutes=30)
+
+    def assign(ledger: Ledger, file_id: int) -> None:
+        ledger.assign_delivered(ledger.begin_job_for_delivered(1), PLAN)
+
+    station.arrival("CAM_A", half_an_hour_ago, then=assign)
+    station.arrival("CAM_B", half_an_hour_ago, then=lambda ledger, file_id: None)
+    with station.opened(half_an_hour_ago) as ledger:
+        clip = Clip(FoundFile(f"{FOLDER}/c.mp4", "c.mp4", 100, 1), "CAM_C", SINCE, TimeSource.REGEX)
+        ledger.add_clip(ledger.folder_id(FOLDER, FOLDER), b"c.mp4", clip, "r")
+        begin_watch(ledger, landing("d.mp4", waited_s=300))
+        station.status(at=NOW)
+        station.status(at=NOW + timedelta(hours=1), expect=3)
+    station.status(at=NOW, expect=3)
+
+
+PLAN = JobPlan("J1", (Shard("S0", 1, "http://x/0"),))
+
+
+@pytest.mark.parametrize("late", ["pending", "open job", "without a job"])
+def test_what_has_been_on_its_way_for_an_hour_is_left(late: str, station: Station) -> None:
+    def assign(ledger: Ledger, file_id: int) -> None:
+        if late == "open job":
+            ledger.assign_delivered(ledger.begin_job_for_delivered(1), PLAN)
+
+    if late != "pending":
+        station.arrival("CAM_A", NOW, then=assign)
+    with station.opened() as ledger:
+        if late == "pending":
+            clip = Clip(FoundFile(f"{FOLDER}/c.mp4", "c.mp4", 100, 1), "CAM_C", SINCE, TimeSource.REGEX)
+            ledger.add_clip(ledger.folder_id(FOLDER, FOLDER), b"c.mp4", clip, "r")
+        begin_watch(ledger)
+        station.status(at=NOW + timedelta(minutes=59))
+        station.status(at=NOW + timedelta(minutes=61), expect=3)
+
+
+def test_a_file_that_has_been_still_for_ten_minutes_and_is_not_whole_is_left(station: Station) -> None:
+    with station.opened() as ledger:
+        begin_watch(ledger, landing("a.mp4", waited_s=500))
+        station.status()
+        begin_watch(ledger, landing("a.mp4", waited_s=550))
+        station.status(expect=3)
+
+
+def test_a_station_that_does_not_work_is_told_by_7(station: Station, tmp_path: Path) -> None:
+    file = config(tmp_path, f'[[watch]]\nfolder = "{FOLDER}"\n')
+    with station.opened() as ledger:
+        assert "not working" not in station.status("--config", file)  # it is starting
+        run_id = begin_watch(ledger)
+        assert "not working" not in station.status("--config", file)
+        ledger.watch_notes.note_folder(watched(state=FolderState.PAUSED, detail="it is not there"))
+        out = words(station.status("--config", file, expect=7))
+        assert f"The station is not working: {FOLDER} is paused: it is not there." in out
+        station.status(expect=3)
+        ledger.watch_notes.note_folder(watched())
+        station.status("--config", file)
+    assert station.json("--config", file, expect=7)["station_troubles"] == ["No watch is running."]
+    station.status(expect=3)  # cut off
+    with station.opened() as ledger:
+        end_watch(ledger, run_id)
+        ledger.finish_run(ledger.start_run(FOLDER, "1"), asdict(Summary()))
+    assert station.status("--list", "failed", "--config", file, expect=7) == ""
+    assert "No watch is running." in station.err
+    station.status()  # of a ledger alone nobody knows that it should be watching
+
+
+def test_files_that_land_are_listed(station: Station) -> None:
+    with station.opened() as ledger:
+        begin_watch(ledger, landing("a.mp4", waited_s=60, why="its end is missing"), landing("new\n.mp4"))
+        out = station.status("--list", "landing")
+        assert f"{FOLDER}/a.mp4\n    1 kB, unchanged for 2 min 00 s: its end is missing\n" in out
+        assert f"{FOLDER}/new\\x0a.mp4\n" in out
+        assert "2 files not landed whole." in station.err
+        lines = [json.loads(line) for line in station.status("--list", "landing", "--json").splitlines()]
+    assert [line["waited_s"] for line in lines] == [120, 0]
+    with pytest.raises(UsageError, match="--csv has only files that are in the ledger"):
+        station.status("--csv", "--list", "landing")
+
+
+# --- why --------------------------------------------------------------------------------------------
+
+
+def test_why_tells_what_a_watch_waits_for(station: Station, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = config(tmp_path, f'storage = "{station.path}"\n[[watch]]\nfolder = "{FOLDER}"\next = "mkv"\n')
+    with station.opened() as ledger:
+        begin_watch(ledger, landing("a.mp4", waited_s=60, why="its end is missing"), landing("port/b.mp4"))
+        for typed in ("a.mp4", f"{FOLDER}/a.mp4"):
+            assert why_command.main(["--config", file, typed]) == 0
+            out = capsys.readouterr().out
+            assert f"{FOLDER}/a.mp4\n" in out
+            assert "it has not landed whole" in out
+            assert "its end is missing" in out
+            assert "waited for since " in out
+            assert "No watch is running" not in out
+        assert why_command.main(["--storage", str(station.path), "b.mp4"]) == 0
+        assert "it is being written" in capsys.readouterr().out
+    assert why_command.main(["--storage", str(station.path), "b.mp4"]) == 0
+    assert "No watch is running now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["x.mkv.part", "~x.mkv", ".x.mkv.Ab3xYz"])
+def test_why_knows_the_names_of_copies_in_progress(name: str, station: Station, tmp_path: Path) -> None:
+    station.arrival("CAM_A", NOW)
+    file = config(tmp_path, f'storage = "{station.path}"\n[[watch]]\nfolder = "{FOLDER}"\next = "mkv"\n')
+    with pytest.raises(UsageError, match="while they copy it"):
+        why_command.main(["--config", file, str(tmp_path / name)])
+    with pytest.raises(UsageError, match="no import has come across it"):
+        why_command.main(["--config", file, str(tmp_path / name.replace("mkv", "txt"))])
 
 
 # --- quiet cameras --------------------------------------------------------------------------------
@@ -366,6 +481,9 @@ def test_limits_of_the_configuration_file(station: Station, tmp_path: Path) -> N
     station.status("--config", config(tmp_path, 'settle = "5s"'))
     with pytest.raises(UsageError, match="max_silence"):
         station.status("--config", config(tmp_path, 'max_silence = "soon"'))
+    for arguments in (["--max_silence", "0"], ["--config", config(tmp_path, "max_silence = 0")]):
+        with pytest.raises(UsageError, match="no time at all"):
+            station.status(*arguments)
 
 
 def test_the_ledger_of_the_configuration_file(
@@ -425,12 +543,12 @@ def test_of_a_real_watch(tmp_path: Path) -> None:
 
     try:
         eventually(sent)
-        out = run("status", "--storage", ledger, home=tmp_path / "home").must(3).out
+        out = run("status", "--storage", ledger, home=tmp_path / "home").must(0).out
         assert f"A watch is running (process {process.pid})" in out
         assert f"  {videos}\n" in out
         assert "last looked through" in out
         assert "5 files are delivered and still without a job" in words(out)
-        quiet = run("status", "--storage", ledger, "--max_silence", "0", home=tmp_path / "home").must(7).out
+        quiet = run("status", "--storage", ledger, "--max_silence", "0.001", home=tmp_path / "home").must(7).out
         assert "CAM_B has been quiet for" in quiet
     finally:
         process.send_signal(signal.SIGKILL)

@@ -20,6 +20,7 @@ from camio_import.box import EmbeddedBox, Fault, RequestInfo
 from camio_import.errors import ExitCode, Refused, Unreachable
 from camio_import.hooks import Camera, CheckedHook, HookContext, JobPlan, JobRequest, Shard, ShardReport
 from camio_import.hooks.loader import find_hook, ready_hook
+from camio_import.intake import Intake
 from camio_import.ledger_report import LedgerReport
 from camio_import.model import FoundFile, HashedClip, Reason, Receipt
 from camio_import.progress import (
@@ -472,15 +473,71 @@ def test_a_shard_is_registered_when_the_cloud_is_back(watch_bench):
     watch_bench.assert_all_well()
 
 
-def test_refused_credentials_end_the_session_and_lose_nothing(watch_bench):
-    watch_bench.box.faults.add(Fault(on="jobs", status=401))
+@pytest.mark.parametrize("status", [400, 401, 413])
+def test_a_job_that_is_refused_holds_up_no_file_and_is_asked_for_again(watch_bench, status):
+    watch_bench.box.faults.add(Fault(on="jobs", status=status, times=3))
     watch_bench.put(CLIP, clip(0))
-    watched = watch_bench.run(until_s=200)
-    assert watched.summary.exit_code == ExitCode.CREDENTIALS
-    assert watched.summary.stopped_because
-    again = watch_bench.run({1: lambda: watch_bench.put(name(1), clip(1))}, until_s=100)
-    assert again.times_of(JobCreated)[0] < 1, "the job of the interrupted batch comes first"
+    watched = watch_bench.run({100: lambda: watch_bench.put(name(1), clip(1))}, until_s=1500, leap_s=5)
+    assert watched.sent_at(name(1)) < 110
+    assert 60 + 60 + 120 + 240 <= watched.times_of(JobCreated)[0] <= 530
+    assert watch_bench.jobs() == [2]
+    assert len(watched.messages) == 1, "it is told once"
+    assert watched.summary.orphaned_jobs == 0
+    watch_bench.assert_all_well()
+
+
+def test_a_shard_that_is_refused_holds_up_nothing(watch_bench):
+    watch_bench.box.faults.add(Fault(on="shard", status=401, times=2))
+    watch_bench.put(CLIP, clip(0))
+    watched = watch_bench.run({100: lambda: watch_bench.put(name(1), clip(1))}, until_s=3000, leap_s=5)
+    assert watched.sent_at(name(1)) < 110
     assert watch_bench.jobs() == [1, 1]
+    watch_bench.assert_all_well()
+
+
+def test_cameras_that_are_known_need_no_internet(watch_bench):
+    watch_bench.put(CLIP, clip(0))
+    watch_bench.run(until_s=100)
+    for call in ("cameras", "jobs", "shard", "devices"):
+        watch_bench.box.faults.add(Fault(on=call, status=503, times=None))
+    watch_bench.put(name(1), clip(1))
+    script = {2000: watch_bench.box.faults.clear}
+    watched = watch_bench.run(script, until_s=2500, leap_s=5)
+    assert watched.sent_at(name(1)) < 10
+    assert watched.times_of(JobCreated)[0] >= 2000
+    watch_bench.assert_all_well()
+
+
+def test_a_file_that_is_moved_while_it_waits_is_sent_from_its_new_place(watch_bench):
+    def move() -> None:
+        (watch_bench.folder / "late").mkdir()
+        (watch_bench.folder / CLIP).rename(watch_bench.folder / "late" / CLIP)
+
+    watch_bench.put(name(5), clip(5))
+    watch_bench.box.faults.add(Fault(on="content", status=503, times=None))
+    script = {20: lambda: watch_bench.put(CLIP, clip(0)), 60: move, 120: watch_bench.box.faults.clear}
+    watched = watch_bench.run(script, until_s=300, leap_s=5, rescan_s=3600)
+    assert watched.all(FileSkipped) == []
+    assert watched.started(CLIP)[-1] < 150
+    watch_bench.assert_all_well()
+
+
+def test_a_file_that_cannot_be_taken_in_keeps_no_other_from_it(watch_bench, monkeypatch):
+    record = Intake.record
+
+    def failing(self: Intake, place: Any, result: Any) -> None:
+        record(self, place, result)
+        if place.name == CLIP.encode():
+            raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Intake, "record", failing)
+    for number in range(3):
+        watch_bench.put(name(number) if number else CLIP, clip(number))
+    watch_bench.run(until_s=100)
+    assert watch_bench.bench.states() == {name(1): "uploaded", name(2): "uploaded"}
+    monkeypatch.undo()
+    watch_bench.run(until_s=100)
+    assert watch_bench.bench.states()[CLIP] == "uploaded"
     watch_bench.assert_all_well()
 
 

@@ -171,6 +171,34 @@ def test_it_ends_in_time_while_the_box_is_silent(station):
     assert [row[0] for row in ledger_rows(station.ledger, "SELECT state FROM file")] == ["found"]
 
 
+def test_a_file_is_no_folder_to_watch(station):
+    file = station.place / "clip.mp4"
+    file.write_bytes(clip(0))
+    station.configure((file, PATTERN))
+    ran = run("--config", station.config, home=station.place / "home", timeout_s=20).must(ExitCode.USAGE)
+    assert f"{file} is a file, not a folder." in ran.err
+    assert not station.ledger.exists()
+
+
+def test_who_comes_beside_a_watch_is_told_that_it_is_one(station):
+    station.start()
+    station.put(station.folder / name(0), clip(0))
+    station.arrives(0)
+    assert station.process is not None
+    ran = run("--config", station.config, station.folder, home=station.place / "home", timeout_s=60)
+    assert f"A watch is running (process {station.process.pid})" in ran.must(ExitCode.LOCKED).err
+    station.ended().must(ExitCode.TERMINATED)
+
+
+def test_a_quiet_watch_ends_without_a_word(station):
+    station.configure(quiet="true")
+    station.start()
+    station.put(station.folder / name(0), clip(0))
+    station.arrives(0)
+    ran = station.ended(signal.SIGINT).must(ExitCode.INTERRUPTED)
+    assert ran.out + ran.err == ""
+
+
 @pytest.mark.parametrize("trouble", ["no token", "bad pattern", "ledger locked"])
 def test_what_is_wrong_at_the_start_ends_it_at_once(station, trouble):
     status = {"no token": ExitCode.CREDENTIALS, "bad pattern": ExitCode.USAGE, "ledger locked": ExitCode.LOCKED}
@@ -214,6 +242,61 @@ def test_the_settings_are_read_anew_when_it_is_asked_for(station):
     ran = station.ended().must(ExitCode.TERMINATED)
     assert "Traceback" not in ran.err
     assert all(content.times_accepted == 1 for content in station.box.contents())
+
+
+WRONG = {
+    "a token open to others": "open to other users",
+    "an empty token": "does not hold an access token",
+    "no such hook": "gone.py",
+    "a log in no folder": "no-folder/x.log cannot be written",
+    "a ledger of another place": "records what was sent to",
+    "a ledger below a file": "cannot be written",
+    "a ledger that another holds": "Another import is using the ledger",
+    "a file as a folder": "is a file, not a folder",
+    "no such plan": "which Camio does not have",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_settings_with_which_it_could_not_begin_anew_are_not_taken(station, wrong):
+    station.start()
+    station.put(station.folder / name(0), clip(0))
+    station.arrives(0)
+    other = station.place / "other.db"
+    holder = None
+    if wrong == "a token open to others":
+        station.token.chmod(0o644)
+    elif wrong == "an empty token":
+        station.write_token("")
+    elif wrong == "no such hook":
+        station.configure(hooks='"gone.py"')
+    elif wrong == "a log in no folder":
+        station.configure(log_file='"no-folder/x.log"')
+    elif wrong == "a ledger of another place":
+        Ledger(other, destination="elsewhere").close()
+        station.configure(storage='"other.db"')
+    elif wrong == "a ledger below a file":
+        station.configure(storage='"station.toml/ledger.db"')
+    elif wrong == "a ledger that another holds":
+        holder = Ledger(other, destination=f"Camio at {station.box.url.partition('://')[2]}")
+        station.configure(storage='"other.db"')
+    elif wrong == "a file as a folder":
+        station.configure((station.token, PATTERN))
+    else:
+        station.configure(hook_data_json="""'{"plan": "gold"}'""")
+    try:
+        station.tell(signal.SIGHUP)
+        station.says("The settings stay as they were.")
+        assert WRONG[wrong] in station.err
+        station.put(station.folder / name(1), clip(1))
+        station.arrives(1)
+    finally:
+        if holder is not None:
+            holder.close()
+    station.ended().must(ExitCode.TERMINATED)
+    assert station.err.count("The settings stay as they were.") == 1
+    runs = ledger_rows(station.ledger, "SELECT count(*) FROM run")
+    assert runs[0][0] == 1, "the watch went on, instead of beginning anew"
 
 
 def test_it_ends_although_it_was_just_asked_to_read_the_settings_anew(station):

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Shows every setting of an import or of a station: its value, and whether that
 comes from the command line, the environment, the configuration file, or is
-the default. Nothing is imported. Secrets are hidden. What can be set, and how
-the file is written: docs/configuration.md"""
+the default, and whether a run could begin with them. Nothing is imported.
+Secrets are hidden. What can be set, and how the file is written:
+docs/configuration.md"""
 
 EXAMPLES = """\
 examples:
@@ -46,8 +47,10 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when the settings can be used; raises UsageError when one of them cannot."""
+    """0 when a run could begin with these settings, 2 when not; raises UsageError when one of them is no value."""
+    from camio_import.cli import show_error
     from camio_import.cli.settings import settings_from
+    from camio_import.cli.start_checks import folders_not_there, obstacles
 
     if not arguments:
         parser().print_help()
@@ -59,9 +62,15 @@ def main(arguments: Sequence[str]) -> int:
         _print_json(settings)
     else:
         _print_table(settings)
+    sys.stdout.flush()  # what follows stands below it, also where both go to one file
     for warning in settings.warnings:
         print(f"camio-import: warning: {shown(warning)}", file=sys.stderr)
-    return int(ExitCode.OK)
+    for folder in folders_not_there(settings):
+        print(f"camio-import: warning: there is no folder {shown(str(folder))} now", file=sys.stderr)
+    found = list(obstacles(settings))
+    for obstacle in found:
+        show_error(obstacle)
+    return int(ExitCode.USAGE if found else ExitCode.OK)
 
 
 def _print_table(settings: Settings) -> None:

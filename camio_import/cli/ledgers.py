@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from camio_import.cli.options import state_folder
-from camio_import.errors import UsageError
+from camio_import.errors import LedgerLocked, UsageError
 
 SUFFIX = ".db"
 
@@ -54,6 +55,34 @@ def ledger_path(storage: str | None, destination: Destination) -> Path:
     if path.is_dir():
         raise UsageError(f"--storage {storage} is a folder.", next_step="Give the path of a file in it.")
     return path
+
+
+def locked_by(path: Path, error: LedgerLocked) -> LedgerLocked:
+    """The error, in words that fit when it is a watch that holds the ledger."""
+    from camio_import.ledger_report import LedgerReport
+
+    with LedgerReport(path) as report:
+        pid, runs = report.is_running, report.runs(1)
+    if pid is None or not runs or not runs[0].is_watch or (runs[0].pid, runs[0].finished_at) != (pid, None):
+        return error
+    return LedgerLocked(
+        f"A watch is running (process {pid}), with the ledger {path}. It takes in this folder if its settings name it.",
+        next_step="What it does: camio-import status. To import beside it, give a ledger of its own with --storage"
+        " FILE; files that both take are then sent twice.",
+    )
+
+
+def refuse_held_by_another(path: Path) -> None:
+    """Raise LedgerLocked when another process than this one holds the ledger."""
+    from camio_import.ledger_file import lock_path
+    from camio_import.lock import holder
+
+    pid = holder(lock_path(path))
+    if pid is not None and pid != os.getpid():
+        error = LedgerLocked(
+            f"Another import is using the ledger {path} (process {pid}).", next_step="Wait until it has finished."
+        )
+        raise locked_by(path, error) if path.exists() else error
 
 
 def existing_ledgers() -> list[Path]:

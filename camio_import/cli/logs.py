@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -95,15 +96,33 @@ def start_logging(
         try:
             handlers.append(RotatingLog(path, size_bytes=log_size_bytes, count=log_count))
         except OSError as error:
-            raise UsageError(
-                f"The log file {log_file} cannot be written: {error.strerror or error}.",
-                next_step="Give another place after --log_file.",
-            ) from error
+            raise _cannot_be_written(log_file, error) from error
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT))
         handler.addFilter(SecretFilter(secrets))
         logger.addHandler(handler)
     return handlers
+
+
+def check_log_file(log_file: str) -> None:
+    """Raise UsageError when the log file could not be written. Makes none."""
+    path = Path(log_file).expanduser()
+    try:
+        if path.exists():
+            path.open("ab").close()
+        elif not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
+        elif not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _cannot_be_written(log_file, error) from error
+
+
+def _cannot_be_written(log_file: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"The log file {log_file} cannot be written: {error.strerror or error}.",
+        next_step="Give another place after --log_file.",
+    )
 
 
 def stop_logging(handlers: list[logging.Handler]) -> None:

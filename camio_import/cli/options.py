@@ -328,6 +328,14 @@ def seconds_from(text: str) -> float:
     return seconds
 
 
+def silence_from(text: str) -> float:
+    """The same, of more than nothing. For argparse."""
+    seconds = seconds_from(text)
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"“{text}” is no time at all: after that, every camera would be quiet")
+    return seconds
+
+
 def interval_from(text: str) -> float:
     """The same, of a second at least: what is done that often must leave time for something else. For argparse."""
     seconds = seconds_from(text)

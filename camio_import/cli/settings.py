@@ -83,6 +83,11 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             raise UsageError(
                 f"--{option} cannot be used while watching.", next_step="Name one folder, and leave --watch out."
             )
+    if settings.options.patience is not None:
+        raise UsageError(
+            f"--patience ({settings.origins['patience']}) does not go with watching: a watch waits for ever.",
+            next_step="Leave it out, or import one folder once, without --watch.",
+        )
     if not settings.folders:
         raise UsageError(
             "Which folder is to be watched? None was given.",
@@ -239,16 +244,22 @@ def _namespace(merged: Mapping[str, Given]) -> argparse.Namespace:
 
 def _check_apart(folders: Sequence[Path]) -> None:
     """No folder twice, and none within another: its files would be read in two ways."""
-    seen: list[Path] = []
+    seen: list[tuple[Path, Path]] = []
     for folder in folders:
-        path = Path(os.path.abspath(folder))  # noqa: PTH100
-        for other in seen:
-            if path == other or path in other.parents or other in path.parents:
-                said = f"The folder {path} is named twice" if path == other else f"{path} and {other} overlap"
-                raise UsageError(
-                    f"{said}: its files would be sent twice.", next_step="Name only folders apart from each other."
-                )
-        seen.append(path)
+        path, real = Path(os.path.abspath(folder)), Path(os.path.realpath(folder))  # noqa: PTH100
+        for other, other_real in seen:
+            if path == other:
+                said = f"The folder {path} is named twice"
+            elif real == other_real:
+                said = f"{path} and {other} are the same folder"
+            elif real in other_real.parents or other_real in real.parents:
+                said = f"{path} and {other} overlap"
+            else:
+                continue
+            raise UsageError(
+                f"{said}: its files would be sent twice.", next_step="Name only folders apart from each other."
+            )
+        seen.append((path, real))
 
 
 def _check_reading(folder: FolderSettings) -> None:

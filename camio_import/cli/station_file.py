@@ -19,12 +19,12 @@ from camio_import.cli.options import (
     box_address,
     extensions_from,
     hook_data_from,
-    seconds_from,
+    silence_from,
     zone_from,
 )
 from camio_import.errors import UsageError
 
-MAX_SILENCE = argparse.Action(["--max_silence"], "max_silence", type=seconds_from)
+MAX_SILENCE = argparse.Action(["--max_silence"], "max_silence", type=silence_from)
 """A setting of the file that the import has no use for, but `status` has."""
 
 OF_A_FOLDER = (

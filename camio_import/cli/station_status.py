@@ -15,6 +15,9 @@ from camio_import.watch_notes import MOST_LANDING, FolderState, LandingFile, Wat
 if TYPE_CHECKING:
     from camio_import.ledger_report import LedgerReport, RunRow
 
+LANDING_MAY_TAKE_S = 600.0
+"""A file that has been still for so long, and is not whole, may never be."""
+
 MOST_SHOWN = 10
 """So many of the files that are waited for are named."""
 
@@ -54,6 +57,24 @@ class StationStatus:
         return not (self.is_watching or is_starting) and any(
             folder.state is not FolderState.STOPPED for folder in self.folders
         )
+
+    @property
+    def paused(self) -> tuple[WatchedFolder, ...]:
+        """The folders that the running watch cannot look into."""
+        return tuple(folder for folder in self.folders if self.is_watching and folder.state is FolderState.PAUSED)
+
+    @property
+    def is_waiting_for_long(self) -> bool:
+        """Some file has not been written to for `LANDING_MAY_TAKE_S`, and is no whole video."""
+        return any(self.waited_s(file) >= LANDING_MAY_TAKE_S for file in self.landing)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why a station, which ought to be watching, is not working; in plain sentences."""
+        if self.is_watching:
+            return [f"{shown(folder.path)} is paused: {shown(folder.detail)}." for folder in self.paused]
+        is_starting = self.pid is not None and not self.is_running
+        return [] if is_starting else ["No watch is running."]
 
     @property
     def landing_counts(self) -> Mapping[str, int]:
@@ -151,10 +172,11 @@ def _landing_lines(station: StationStatus, folder: str, named: list[LandingFile]
     yield f"      {files} {'has' if total == 1 else 'have'} not landed whole{end}"
     for file in named:
         yield f"        {shortened(shown(os.path.relpath(file.path, folder)), columns - 8)}"
-        yield f"            {_how_landing(station, file)}"
+        yield f"            {how_landing(station, file)}"
 
 
-def _how_landing(station: StationStatus, file: LandingFile) -> str:
+def how_landing(station: StationStatus, file: LandingFile) -> str:
+    """Its size, how long it has been waited for, and why."""
     facts = [size(file.size_bytes)] if file.size_bytes >= 0 else []
     waited_s = station.waited_s(file)
     unwritten_s = station.now.timestamp() - file.mtime_ns / 1e9
@@ -180,11 +202,13 @@ def station_keys(station: StationStatus) -> dict[str, Any]:
             }
             for folder in station.folders
         ],
-        "landing": [
-            {
-                "path": file.path, "folder": file.folder, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns,
-                "waited_s": station.waited_s(file), "noted_at": file.noted_at, "why": file.why,
-            }
-            for file in station.landing
-        ],
+        "landing": [landing_keys(station, file) for file in station.landing],
+    }  # fmt: skip
+
+
+def landing_keys(station: StationStatus, file: LandingFile) -> dict[str, Any]:
+    """What the JSON output has of a file that has not landed whole."""
+    return {
+        "path": file.path, "folder": file.folder, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns,
+        "waited_s": station.waited_s(file), "noted_at": file.noted_at, "why": file.why,
     }  # fmt: skip

@@ -12,14 +12,22 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from camio_import.cli.ledgers import existing_ledgers, ledger_path, ledger_to_show
-from camio_import.cli.options import Parser, box_address, seconds_from
+from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
+from camio_import.cli.options import Parser, silence_from
 from camio_import.cli.quiet_cameras import QuietCamera, SilenceLimits, quiet_cameras
-from camio_import.cli.station_status import StationStatus, folder_lines, run_lines, station_keys, station_status
+from camio_import.cli.station_status import (
+    StationStatus,
+    folder_lines,
+    how_landing,
+    landing_keys,
+    run_lines,
+    station_keys,
+    station_status,
+)
 from camio_import.display import columns_wide, count, moment, shortened, shown, size, table, wrapped
 from camio_import.errors import ExitCode, UsageError
 from camio_import.model import utc_milliseconds
@@ -43,12 +51,15 @@ examples:
   Has any camera sent nothing for two hours? The exit status is 7 then:
     camio-import status --max_silence 2h
 
-  The same for the cameras of a station, as its file says:
+  The same for the cameras of a station, and is it working at all?
     camio-import status --config station.toml"""
 
-STATES = ("uploaded", "pending", "duplicate", "skipped", "failed")
+LANDING = "landing"
+STATES = ("uploaded", "pending", "duplicate", "skipped", "failed", LANDING)
 ORIGINAL_COLUMNS = ("FILENAME", "GIVEN_NAME", "CAMERA", "CREATED_ON", "DISCOVERED_ON", "UPLOADED_ON")
 """The original importer's columns; its header lacked one, so that the rest stood under wrong names."""
+ON_ITS_WAY_FOR = timedelta(hours=1)
+"""While a watch runs, what has been on its way for less is nothing to worry about."""
 MOST_OPEN_JOBS = 10
 LEAST_COLUMNS = 40
 
@@ -69,10 +80,11 @@ def parser() -> Parser:
     parser.add_argument("-s", "--storage", metavar="FILE", help="the ledger to show (default: the one used last)")
     parser.add_argument(
         "--config", metavar="FILE",
-        help="show the ledger of the station with this configuration file, and which of its cameras are quiet",
+        help="show the ledger of the station with this configuration file, and which of its cameras are quiet; end"
+        " with 7 if there are any, if no watch is running, or if a folder cannot be looked into",
     )  # fmt: skip
     parser.add_argument(
-        "--max_silence", type=seconds_from, metavar="TIME",
+        "--max_silence", type=silence_from, metavar="TIME",
         help="name the cameras that have sent nothing for so long (10min, 2h, 1d), and end with 7 if there are any; a"
         " camera's own max_silence in the configuration file wins",
     )  # fmt: skip
@@ -81,26 +93,45 @@ def parser() -> Parser:
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """What is shown, and what the exit status tells."""
+    """What is shown, and what the exit status tells. `troubles` are those of a station: why it is not working."""
 
     report: LedgerReport
     below: str | None
     station: StationStatus
     quiet: list[QuietCamera]
+    troubles: list[str]
+
+    @property
+    def alarms(self) -> list[str]:
+        """Why the exit status is 7; none otherwise."""
+        return [*self.troubles, *(camera.sentence for camera in self.quiet)]
 
     @property
     def is_anything_left(self) -> bool:
-        """Something is still to be done, or was not sent."""
+        """Something was not sent, or is not on its way, or has been for too long."""
         states = self.report.states(self.below)
-        if any(states[state] for state in ("found", "assigned", "uploading", "skipped", "failed")):
+        if states["skipped"] or states["failed"] or self.station.was_watch_cut_off or self.station.paused:
             return True
-        if self.station.landing:
+        if self.station.is_watching:
+            return self.station.is_waiting_for_long or self._is_anything_late()
+        if any(states[state] for state in ("found", "assigned", "uploading")) or self.station.landing:
             return True
         return self.below is None and bool(self.report.awaiting_job() or self.report.job_counts().open)
 
+    def _is_anything_late(self) -> bool:
+        late = self.station.now - ON_ITS_WAY_FOR
+        if any(file.found_at < late for file in self.report.files(state="pending", below=self.below)):
+            return True
+        if self.below is not None:
+            return False
+        if any(job.created_at < late for job in self.report.jobs(only_open=True, limit=1)):
+            return True
+        arrivals = [camera.last_arrival for camera in self.report.cameras()]
+        return bool(self.report.awaiting_job()) and all(arrival < late for arrival in arrivals)
+
 
 def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
-    """7 when a camera is quiet; else 0 when nothing is left, 3 when something is to do, was skipped or failed."""
+    """7 when a camera is quiet or a station not working; else 3 when anything is left, 0 when nothing is."""
     from camio_import.ledger_report import LedgerReport
 
     options = parser().parse_strictly(arguments)
@@ -108,22 +139,29 @@ def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: date
         raise UsageError(
             "--csv does not look for quiet cameras.", next_step="Leave out one of the two: --csv or --max_silence."
         )
-    settings = _station_settings(options)
-    path = _ledger(options, settings)
+    if options.csv and options.list == LANDING:
+        raise UsageError(
+            "--csv has only files that are in the ledger, and those that have not landed whole are not.",
+            next_step="Leave --csv out, or give --json instead.",
+        )
+    settings = settings_of_station(options.config)
+    path = ledger_asked_for(options.storage, settings)
     below = None if options.folder is None else os.path.abspath(options.folder)  # noqa: PTH100
     if options.csv:
         return print_csv(path, below, state=options.list)
     with LedgerReport(path) as report:
         at = now()
         quiet = quiet_cameras(report, _limits(options, settings), at, below=below)
-        overview = _Overview(report, below, station_status(report, at, below=below), quiet)
+        station = station_status(report, at, below=below)
+        ought_to_watch = settings is not None and settings.is_watch
+        overview = _Overview(report, below, station, quiet, station.troubles if ought_to_watch else [])
         if options.list:
             _print_list(overview, options)
         elif options.json:
             _print_json(overview)
         else:
             _print_overview(overview, options, path)
-        if quiet:
+        if overview.alarms:
             return int(ExitCode.QUIET)
         return int(ExitCode.INCOMPLETE if overview.is_anything_left else ExitCode.OK)
 
@@ -131,31 +169,25 @@ def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: date
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def _station_settings(options: argparse.Namespace) -> Settings | None:
-    """What the configuration file says; its warnings are shown."""
-    if options.config is None:
+def settings_of_station(config: str | None) -> Settings | None:
+    """What the configuration file says, if one was given; its warnings are shown."""
+    if config is None:
         return None
     from camio_import.cli.settings import station_settings
 
-    settings = station_settings(Path(options.config), os.environ)
+    settings = station_settings(Path(config), os.environ)
     for warning in settings.warnings:
         print(f"camio-import: warning: {shown(warning)}", file=sys.stderr)
     return settings
 
 
-def _ledger(options: argparse.Namespace, settings: Settings | None) -> Path:
+def ledger_asked_for(storage: str | None, settings: Settings | None) -> Path:
     """`--storage`, else the one that a run with these settings writes, else the one used last."""
-    if settings is None or options.storage is not None:
-        return ledger_to_show(options.storage)
-    if settings.options.storage is not None:
-        return Path(settings.options.storage).expanduser()
-    from camio_import.cli.import_command import split_targets
-    from camio_import.cli.wiring import destination_from, hook_data_of
-    from camio_import.hooks.loader import find_hook
+    if settings is None or storage is not None:
+        return ledger_to_show(storage)
+    from camio_import.cli.wiring import ledger_of
 
-    hook_spec, box_text = split_targets(settings.options)
-    address = box_address(box_text, settings.options.port)
-    return ledger_path(None, destination_from(find_hook(hook_spec), hook_data_of(settings), address))
+    return ledger_of(settings)
 
 
 def _limits(options: argparse.Namespace, settings: Settings | None) -> SilenceLimits:
@@ -190,6 +222,10 @@ def _print_overview(overview: _Overview, options: argparse.Namespace, path: Path
         _say(line)
     if below is not None:
         print(f"Only what is below {shown(below)}.")
+    if overview.troubles:
+        _say("\nThe station is not working:")
+        for trouble in overview.troubles:
+            _say(f"  {trouble}")
     if overview.quiet:
         _say("\nQuiet cameras:")
         for camera in overview.quiet:
@@ -286,7 +322,27 @@ def _print_jobs(report: LedgerReport, *, is_watching: bool) -> None:
 
 
 def _print_list(overview: _Overview, options: argparse.Namespace) -> None:
-    """The files in one state. Of quiet cameras the error output tells: what is listed may be read by a program."""
+    """The files in one state. Alarms are told on the error output: what is listed may be read by a program."""
+    if options.list == LANDING:
+        _print_landing(overview.station, as_json=options.json)
+    else:
+        _print_files(overview, options)
+    for alarm in overview.alarms:
+        print(alarm, file=sys.stderr)
+
+
+def _print_landing(station: StationStatus, *, as_json: bool) -> None:
+    for file in station.landing:
+        if as_json:
+            print(json.dumps(_plain(landing_keys(station, file))))
+        else:
+            print(shown(file.path))
+            _say(f"    {how_landing(station, file)}")
+    if not as_json:
+        print(f"{count(len(station.landing), 'file')} not landed whole.", file=sys.stderr)
+
+
+def _print_files(overview: _Overview, options: argparse.Namespace) -> None:
     found = 0
     for file in overview.report.files(state=options.list, below=overview.below):
         found += 1
@@ -296,8 +352,6 @@ def _print_list(overview: _Overview, options: argparse.Namespace) -> None:
             _print_file(file)
     if not options.json:
         print(f"{count(found, 'file')} {options.list}.", file=sys.stderr)
-    for camera in overview.quiet:
-        print(camera.sentence, file=sys.stderr)
 
 
 def _print_file(file: FileRow) -> None:
@@ -345,6 +399,7 @@ def _print_json(overview: _Overview) -> None:
         "destination": report.destination,
         "running_pid": station.pid,
         **station_keys(station),
+        "station_troubles": overview.troubles,
         "quiet_cameras": [asdict(camera) for camera in overview.quiet],
         "awaiting_job": report.awaiting_job(),
         "states": dict(report.states(below)),

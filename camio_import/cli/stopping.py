@@ -17,8 +17,13 @@ from camio_import.workers import StopRequest
 
 
 @contextmanager
-def stop_on_signals(stop: StopRequest, *, on_hangup: Callable[[], None] | None = None) -> Iterator[None]:
-    """While inside, signals set `stop`; but the hang-up signal calls `on_hangup`, when that is given."""
+def stop_on_signals(
+    stop: StopRequest, *, on_hangup: Callable[[], None] | None = None, is_quiet: bool = False
+) -> Iterator[None]:
+    """While inside, signals set `stop`, and the user is told so unless `is_quiet`.
+
+    But the hang-up signal calls `on_hangup`, when that is given.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers; whoever runs us elsewhere stops us otherwise
         return
@@ -31,6 +36,8 @@ def stop_on_signals(stop: StopRequest, *, on_hangup: Callable[[], None] | None =
         if stop.is_set():
             os._exit(int(status))  # the ledger is as safe as after a power cut
         stop.ask(status)
+        if is_quiet:
+            return
         try:
             # The bars, if any, are drawn anew below it.
             start = b"\r\x1b[J" if is_terminal(sys.stderr) else b""

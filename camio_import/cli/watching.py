@@ -20,6 +20,7 @@ from camio_import.cli.import_command import split_targets
 from camio_import.cli.logs import ALREADY_SHOWN
 from camio_import.cli.options import box_address, extensions_from, is_terminal, reader_from
 from camio_import.cli.settings import FolderSettings, Settings, settings_from
+from camio_import.cli.start_checks import check_new_session, refuse_files_as_folders
 from camio_import.cli.stopping import stop_on_signals
 from camio_import.cli.wiring import open_parts, show_end
 from camio_import.display import count, duration
@@ -67,11 +68,12 @@ def run_watch(settings: Settings) -> int:
     Raises:
         CamioImportError: the first session could not begin. Later ones are tried until they can.
     """
+    refuse_files_as_folders(settings)
     station = _Station(settings, Notifier(os.environ))
     # Closing the terminal ends a watch that was typed there; a service is told to read its settings anew.
     on_hangup = None if is_terminal(sys.stdin) else station.ask_to_reload
     stop = StopRequest()
-    with stop_on_signals(stop, on_hangup=on_hangup):
+    with stop_on_signals(stop, on_hangup=on_hangup, is_quiet=settings.options.quiet):
         while not stop.is_set():
             _session(station, StopRequest(parent=stop))
             if station.next_settings is not None:
@@ -159,17 +161,19 @@ def _wait(station: _Station, stop: StopRequest) -> None:
 
 
 def _reload_if_asked(station: _Station) -> None:
-    """Read the settings again; wrong ones leave those that hold."""
+    """Read the settings again; those with which no session could begin leave those that hold."""
     if not station.is_asked_to_reload:
         return
     station.is_asked_to_reload = False
     station.notifier.reloading()
     try:
-        station.next_settings = settings_from(station.settings.arguments, os.environ)
+        settings = settings_from(station.settings.arguments, os.environ)
+        check_new_session(settings)
     except CamioImportError as error:
         _say(CamioImportError(f"The settings stay as they were. {error}", next_step=error.next_step))
         station.notifier.ready()
     else:
+        station.next_settings = settings
         log.info("the settings were read again")
 
 

@@ -13,12 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camio_import.cli.ledgers import Destination, destination_of, ledger_path
+from camio_import.cli.import_command import split_targets
+from camio_import.cli.ledgers import Destination, destination_of, ledger_path, locked_by
 from camio_import.cli.logs import start_logging, stop_logging
-from camio_import.cli.options import BoxAddress, choose_on_terminal, environment, hook_data_from, is_terminal
+from camio_import.cli.options import (
+    BoxAddress,
+    box_address,
+    choose_on_terminal,
+    environment,
+    hook_data_from,
+    is_terminal,
+)
 from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several, WatchReporter
 from camio_import.cli.settings import Settings, variables_with_token
 from camio_import.cli.summary import describe, describe_watch
+from camio_import.errors import LedgerLocked
 from camio_import.hooks import CheckedHook, HookContext, secrets_in
 from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
 from camio_import.ledger_file import copy_ledger
@@ -55,7 +64,7 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     if not options.dry_run:
         if address.is_local:
             # The ledger first: what refuses it, or locks it, is to be said before a Box is made beside it.
-            ledger = stack.enter_context(Ledger(storage, destination=destination.label))
+            ledger = stack.enter_context(_ledger(storage, destination))
             box = stack.enter_context(_local_box(storage))
             reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
             address = replace(address, port=box.port)
@@ -67,10 +76,17 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     else:
         storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
     if ledger is None:
-        ledger = stack.enter_context(Ledger(storage, destination=destination.label))
+        ledger = stack.enter_context(_ledger(storage, destination))
     for warning in settings.warnings:
         reporter.handle(Warned(warning))
     return Parts(ledger, hook, reporter, destination)
+
+
+def _ledger(storage: Path, destination: Destination) -> Ledger:
+    try:
+        return Ledger(storage, destination=destination.label)
+    except LedgerLocked as error:
+        raise (locked_by(storage, error) if storage.exists() else error) from error
 
 
 def show_end(summary: Summary, options: argparse.Namespace, *, is_watch: bool = False) -> None:
@@ -85,6 +101,15 @@ def show_end(summary: Summary, options: argparse.Namespace, *, is_watch: bool = 
             print(text, flush=True)
     elif options.quiet and summary.stopped_because:
         print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
+
+
+def ledger_of(settings: Settings) -> Path:
+    """The ledger that a run with these settings writes."""
+    if settings.options.storage is not None:
+        return Path(settings.options.storage).expanduser()
+    hook_spec, box_text = split_targets(settings.options)
+    address = box_address(box_text, settings.options.port)
+    return ledger_path(None, destination_from(find_hook(hook_spec), hook_data_of(settings), address))
 
 
 def destination_from(found: FoundHook, data: dict[str, Any], address: BoxAddress) -> Destination:

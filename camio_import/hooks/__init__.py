@@ -6,7 +6,7 @@ there, or defines `configure(*, context)` beside its functions. Everything is ca
 `template.py` beside this file is a commented example to copy; docs/hooks.md explains the rest.
 
 Required: `register_cameras`, `post_clip`. Optional: `connect`, `create_job`, `register_shard`,
-`close`, and the constants `THREAD_SAFE`, `NEEDS_ALL_HASHES` and `HOOK_NAME`. Modules written for
+`close`, and the constants `THREAD_SAFE`, `NEEDS_ALL_HASHES`, `CAMERAS_STAY` and `HOOK_NAME`. Modules written for
 the original importer (`register_camera`, `post_video_content`, …) are accepted too: see `legacy.py`.
 
 A hook makes one attempt per call: it returns a value, or raises an error of `camio_import.errors`
@@ -141,7 +141,7 @@ def module_problems(hook: object) -> list[str]:
     ]
     problems += [
         f"{name} is {getattr(hook, name)!r:.40}, not True or False"
-        for name in ("THREAD_SAFE", "NEEDS_ALL_HASHES")
+        for name in ("THREAD_SAFE", "NEEDS_ALL_HASHES", "CAMERAS_STAY")
         if not isinstance(getattr(hook, name, False), bool)
     ]
     if callable(getattr(hook, "register_shard", None)) and not callable(getattr(hook, "create_job", None)):
@@ -213,6 +213,7 @@ class CheckedHook:
         self.name = name
         self.thread_safe = bool(getattr(hook, "THREAD_SAFE", False))
         self.needs_all_hashes = bool(getattr(hook, "NEEDS_ALL_HASHES", False))
+        self.cameras_stay = bool(getattr(hook, "CAMERAS_STAY", False))
         self.can_connect = callable(getattr(hook, "connect", None))
         """Whether it finds out by itself if the service is there, before anything is asked of it."""
         self.has_jobs = callable(getattr(hook, "create_job", None))

@@ -41,6 +41,9 @@ from camio_import.transport import (
 
 STRANGE_ANSWERS_IN_A_ROW = 5
 """So many successes that are none, and it is not the Box that answers at its address any more."""
+_named_without_plan: set[str] = set()
+"""The cameras of which this process has said that no plan is set: a registration may be tried often."""
+
 CAMERA_PATIENCE_S = 120.0
 """How long a registered camera may take to appear; observed: about 15 s."""
 
@@ -59,6 +62,7 @@ class CamioHook:
     """One account's cloud and one Box. `stall_timeout_s` bounds each server's silence."""
 
     THREAD_SAFE = True
+    CAMERAS_STAY = True
 
     def __init__(self, context: HookContext, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._context = context
@@ -171,8 +175,11 @@ class CamioHook:
         return self._wait_for(camera_names)
 
     def _warn_of_cameras_without_plan(self, camera_names: Sequence[str]) -> None:
-        without = self._settings.cameras_without_plan(camera_names)
+        without = [
+            name for name in self._settings.cameras_without_plan(camera_names) if name not in _named_without_plan
+        ]
         if without:
+            _named_without_plan.update(without)
             self._context.logger.warning(
                 "No plan is set for %s: registered under PLUS. To choose, put for example"
                 ' "plan": "pro" into the hook data (%s).',
