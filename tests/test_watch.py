@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import many_clips, with_free_box
+from clips import cut_moov, many_clips, with_free_box
 from harness import sha1
 from watching import WatchBench, clip, name
 
@@ -684,3 +684,15 @@ def test_one_camera_that_is_refused_holds_up_no_other(watch_bench):
     assert service.sent[:2] == [names[0], names[2]]
     assert service.sent[2:] == [names[1]]
     assert watched.summary.pending == 0
+
+
+def test_what_an_earlier_watch_waited_for_is_kept_until_the_folder_was_looked_through(watch_bench):
+    watch_bench.put(CLIP, cut_moov(clip(0)))
+    watch_bench.run(until_s=1000, leap_s=10)
+    away = watch_bench.folder.rename(watch_bench.place / "away")
+    watch_bench.run(until_s=100, leap_s=10)
+    away.rename(watch_bench.folder)
+    watch_bench.run(until_s=1000, leap_s=10)
+    with LedgerReport(watch_bench.bench.ledger) as report:
+        (waits,) = report.watch_notes.landing()
+    assert 1950 <= waits.waited_s <= 2010
