@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
     LOCKED = 6
     """Another import is using the ledger."""
     QUIET = 7
-    """`status` only: a camera has sent nothing for longer than it may."""
+    """`status` only: a camera has sent nothing for longer than it may, or a station is not working."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C; the same command carries on."""
     TERMINATED = 143

@@ -187,14 +187,18 @@ class LedgerReport:
         LedgerLocked: another program keeps it locked.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 10) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 10, is_beside_writer: bool = False) -> None:
+        """`is_beside_writer`: this process has the ledger open for writing, too. Then its file is not looked at before:
+        closing any file drops the locks that SQLite holds on it in the same process (fcntl(2)), and another
+        program could then throw away what is not yet written back."""
         self.path = path
         if not path.exists():
             raise LedgerUnusable(
                 f"There is no ledger at {path}.",
                 next_step="It is made by the first import. To look at another one, give --storage FILE.",
             )
-        refuse_what_is_no_ledger(path)
+        if not is_beside_writer:
+            refuse_what_is_no_ledger(path)
         self._db = self._open(busy_timeout_s)
         try:
             with translated(self.path):
@@ -380,6 +384,13 @@ class LedgerReport:
             " total(coalesce(job_id, '') = '' AND state = 'orphaned') AS lost FROM job"
         )[0]
         return JobCounts(int(row["complete"]), int(row["open"]), int(row["lost"]))
+
+    def oldest_awaiting_job(self) -> datetime | None:
+        """When the first of the delivered files that wait for their job was delivered; None when none does."""
+        if self._version < WATCH_NOTES_SINCE:
+            return None
+        rows = self._rows("SELECT min(file.uploaded_at) FROM awaiting_job JOIN file ON file.id = awaiting_job.file")
+        return _moment_or_none(rows[0][0])
 
     def awaiting_job(self) -> int:
         """How many files are delivered, and wait for a job that is still to be asked for."""

@@ -490,7 +490,7 @@ class Lookout:
 
     def _begin_pass(self, now: float) -> None:
         if self._report is None:
-            self._report = LedgerReport(self._ledger)
+            self._report = LedgerReport(self._ledger, is_beside_writer=True)
         # The reader's idea of the present day grows old in a long watch.
         self._landing.read_with(replace(self.folder.reader, now=datetime.now(UTC)))
         self._pass_due_at = None

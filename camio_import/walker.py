@@ -125,12 +125,12 @@ class Walker:
     def _ignore(self, name: str) -> None:
         if name.startswith("._") and name.lower().endswith(self._suffixes):
             self.ignored[MACOS_SIDE_FILE] += 1
-        elif self._is_video_being_copied(name):
+        elif self.is_video_being_copied(name):
             self.ignored[STILL_BEING_COPIED] += 1
         else:
             self.ignored[PurePath(name).suffix.lower()] += 1
 
-    def _is_video_being_copied(self, name: str) -> bool:
+    def is_video_being_copied(self, name: str) -> bool:
         if _RSYNC_NAME.fullmatch(name):
             return PurePath(name).stem.lower().endswith(self._suffixes)
         return _is_temporary(name) and any(suffix in name.lower() for suffix in self._suffixes)

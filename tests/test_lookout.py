@@ -590,3 +590,25 @@ def test_the_bench_really_hears_events(watch_bench):
 
     watch_bench.run({5: look}, until_s=6)
     assert heard == [True]
+
+
+def test_reading_beside_the_writer_leaves_its_locks(tmp_path):
+    """Otherwise whoever opens the ledger last with another program would throw its log away under the writer."""
+    path = tmp_path / "ledger.db"
+    locks = (
+        "import fcntl, struct, sys\n"
+        "with open(sys.argv[1], 'rb') as file:\n"
+        "    lock = struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0)\n"
+        "    print(struct.unpack('hhqqi', fcntl.fcntl(file, fcntl.F_GETLK, lock))[0] != fcntl.F_UNLCK)\n"
+    )
+
+    def is_locked() -> bool:
+        asked = subprocess.run([sys.executable, "-c", locks, str(path)], capture_output=True, text=True, check=True)
+        return asked.stdout == "True\n"
+
+    with Ledger(path, destination="test"):
+        assert is_locked()
+        LedgerReport(path, is_beside_writer=True).close()
+        assert is_locked()
+        LedgerReport(path).close()
+        assert not is_locked(), "so the first one was needed"

@@ -509,7 +509,7 @@ def test_config_show_tells_what_makes_a_start_impossible(station: Write, tmp_pat
     assert "token_file" in ran.out
     assert f"The token file {token} cannot be read" in ran.err
     assert f"{note} is a file, not a folder." in ran.err
-    assert f"warning: there is no folder {file.parent / 'later'} now" in ran.err
+    assert f"warning: the folder {file.parent / 'later'} cannot be found now" in ran.err
     assert "x.log cannot be written: there is no folder" in ran.err
     assert f"The ledger {note / 'ledger.db'} cannot be written" in ran.err
 

@@ -347,7 +347,7 @@ def test_a_station_that_does_not_work_is_told_by_7(station: Station, tmp_path: P
         assert "not working" not in station.status("--config", file)
         ledger.watch_notes.note_folder(watched(state=FolderState.PAUSED, detail="it is not there"))
         out = words(station.status("--config", file, expect=7))
-        assert f"The station is not working: {FOLDER} is paused: it is not there." in out
+        assert f"The station is not working: {FOLDER} is paused (it is not there)." in out
         station.status(expect=3)
         ledger.watch_notes.note_folder(watched())
         station.status("--config", file)

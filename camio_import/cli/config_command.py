@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     for warning in settings.warnings:
         print(f"camio-import: warning: {shown(warning)}", file=sys.stderr)
     for folder in folders_not_there(settings):
-        print(f"camio-import: warning: there is no folder {shown(str(folder))} now", file=sys.stderr)
+        print(f"camio-import: warning: the folder {shown(str(folder))} cannot be found now", file=sys.stderr)
     found = list(obstacles(settings))
     for obstacle in found:
         show_error(obstacle)

@@ -138,7 +138,8 @@ def parser() -> Parser:
     )  # fmt: skip
     running.add_argument(
         "--patience", type=_minutes, metavar="MINUTES",
-        help="how long to wait for a Box that does not answer (default: at the start a few seconds, later for ever)",
+        help="how long to wait for a Box that does not answer (default: at the start a few seconds, later for ever);"
+        " not for a watch, which waits for ever",
     )  # fmt: skip
     running.add_argument(
         "-s", "--storage", metavar="FILE",

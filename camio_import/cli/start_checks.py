@@ -78,12 +78,12 @@ def refuse_files_as_folders(settings: Settings) -> None:
 
 
 def folders_not_there(settings: Settings) -> list[Path]:
-    """The folders to watch that do not exist now: a drive may not be connected yet."""
-    return [folder.folder for folder in settings.folders if not folder.folder.exists()]
+    """The folders to watch that cannot be found now: a drive may not be connected yet."""
+    return [folder.folder for folder in settings.folders if not os.path.exists(folder.folder)]  # noqa: PTH110
 
 
 def _refuse_file(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    if os.path.isfile(folder):  # noqa: PTH113 - unlike Path, it says no where it may not look
         raise UsageError(f"{folder} is a file, not a folder.", next_step="Give the folder that it is in.")
 
 
@@ -98,7 +98,7 @@ def _check_storage(storage: str | None, ledger: Callable[[], Path], destination:
     path = ledger()
     if holder(lock_path(path)) is not None:
         return  # it is in use, so that it can be used
-    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    there = next(each for each in (path, *path.absolute().parents) if os.path.exists(each))  # noqa: PTH110
     if (there != path and not there.is_dir()) or not os.access(there, os.W_OK):
         after = "" if storage is None else " after --storage"
         raise UsageError(

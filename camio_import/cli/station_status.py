@@ -72,7 +72,7 @@ class StationStatus:
     def troubles(self) -> list[str]:
         """Why a station, which ought to be watching, is not working; in plain sentences."""
         if self.is_watching:
-            return [f"{shown(folder.path)} is paused: {shown(folder.detail)}." for folder in self.paused]
+            return [f"{shown(folder.path)} is paused ({shown(folder.detail)})." for folder in self.paused]
         is_starting = self.pid is not None and not self.is_running
         return [] if is_starting else ["No watch is running."]
 

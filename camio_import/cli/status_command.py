@@ -126,8 +126,8 @@ class _Overview:
             return False
         if any(job.created_at < late for job in self.report.jobs(only_open=True, limit=1)):
             return True
-        arrivals = [camera.last_arrival for camera in self.report.cameras()]
-        return bool(self.report.awaiting_job()) and all(arrival < late for arrival in arrivals)
+        oldest = self.report.oldest_awaiting_job()
+        return oldest is not None and oldest < late
 
 
 def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:

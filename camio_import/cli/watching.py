@@ -12,17 +12,17 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from camio_import import __version__
 from camio_import.cli import show_error
 from camio_import.cli.import_command import split_targets
 from camio_import.cli.logs import ALREADY_SHOWN
-from camio_import.cli.options import box_address, extensions_from, is_terminal, reader_from
-from camio_import.cli.settings import FolderSettings, Settings, settings_from
+from camio_import.cli.options import box_address, environment, extensions_from, is_terminal, reader_from
+from camio_import.cli.settings import TOKEN_VARIABLE, FolderSettings, Settings, settings_from, variables_with_token
 from camio_import.cli.start_checks import check_new_session, refuse_files_as_folders
 from camio_import.cli.stopping import stop_on_signals
-from camio_import.cli.wiring import open_parts, show_end
+from camio_import.cli.wiring import hook_data_of, open_parts, show_end
 from camio_import.display import count, duration
 from camio_import.errors import CamioImportError
 from camio_import.lookout import FolderToWatch
@@ -45,7 +45,7 @@ class _Station:
     """What outlives a session.
 
     `is_asked_to_reload` is set by the signal; `next_settings` is what was then read, for the next
-    session. `is_ready` says that systemd was told of the present one.
+    session. `is_ready` says that systemd was told of the present one, `token` is what that began with.
     """
 
     settings: Settings
@@ -55,6 +55,7 @@ class _Station:
     wait_s: float = FIRST_WAIT_S
     has_watched: bool = False
     is_ready: bool = False
+    token: str = field(default="", repr=False)
     status_due_at: float = 0.0
 
     def ask_to_reload(self) -> None:
@@ -108,6 +109,7 @@ def _watch(station: _Station, stop: StopRequest, stack: ExitStack) -> None:
     settings, options = station.settings, station.settings.options
     hook_spec, box_text = split_targets(options)
     folders = [_to_watch(folder) for folder in settings.folders]
+    station.token = _token(settings)
     parts = open_parts(settings, hook_spec, box_address(box_text, options.port), stop, stack)
     assert parts.hook is not None  # a dry run does not watch
     watcher = Watcher(
@@ -177,6 +179,25 @@ def _reload_if_asked(station: _Station) -> None:
         log.info("the settings were read again")
 
 
+def _look_for_new_token(station: _Station) -> None:
+    """The service refused the token. When another one stands in its place, it is for the next session."""
+    try:
+        token = _token(station.settings)
+    except CamioImportError as error:  # it is being replaced at this moment, or was not replaced rightly
+        log.debug("there is no new token yet: %s", error)
+        return
+    if token != station.token and station.next_settings is None:
+        station.next_settings = station.settings
+        log.info("there is a new access token: beginning anew with it")
+
+
+def _token(settings: Settings) -> str:
+    """The access token as it stands now in its file, the hook data or the environment; "" for none."""
+    data = hook_data_of(settings)
+    own = data.get("access_token")
+    return str(own or variables_with_token(settings, data, environment()).get(TOKEN_VARIABLE, ""))
+
+
 def _on_turn(station: _Station, watcher: Watcher) -> None:
     """In each turn of the watch: new settings, and what systemd wants to know."""
     _reload_if_asked(station)
@@ -189,6 +210,8 @@ def _on_turn(station: _Station, watcher: Watcher) -> None:
     if now < station.status_due_at:
         return
     station.status_due_at = now + STATUS_EVERY_S
+    if watcher.has_refused_token:
+        _look_for_new_token(station)
     paused = sum(status.state is FolderState.PAUSED for status in watcher.statuses)
     landing = sum(status.landing_count for status in watcher.statuses)
     notifier.status(

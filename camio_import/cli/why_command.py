@@ -116,7 +116,7 @@ def _is_temporary_name(typed: str, settings: Settings | None) -> bool:
     options = [argparse.Namespace(ext=None)] if settings is None else [settings.options]
     options += [folder.options for folder in (settings.folders if settings else ())]
     videos = [extension for each in options for extension in extensions_from(each)]
-    return Walker(os.curdir, videos)._is_video_being_copied(Path(typed).name)
+    return Walker(os.curdir, videos).is_video_being_copied(Path(typed).name)
 
 
 def _tell_landing(station: StationStatus, file: LandingFile) -> Iterator[str]:

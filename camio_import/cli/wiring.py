@@ -99,7 +99,7 @@ def show_end(summary: Summary, options: argparse.Namespace, *, is_watch: bool = 
         )  # fmt: skip
         with suppress(OSError):  # nobody reads it; what counts is the status
             print(text, flush=True)
-    elif options.quiet and summary.stopped_because:
+    elif options.quiet and summary.stopped_because and not is_watch:  # whoever stopped a watch knows why it ended
         print(f"camio-import: {summary.stopped_because}\n  -> {summary.next_step}", file=sys.stderr)
 
 
