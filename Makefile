@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-# Test processes at once; the tests do not depend on it.
-JOBS   ?= 2
+# Test processes at once; the tests do not depend on it. They wait for disks and sockets half of the time.
+JOBS   ?= 4
 
 .PHONY: demo test lint torture bench soak clean
 

@@ -11,6 +11,11 @@ from harness import Bench
 from camio_import.box import EmbeddedBox
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first: otherwise one test process still works on them when the others are done."""
+    items.sort(key=lambda item: "long_running" not in item.keywords)
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[EmbeddedBox]:
     """A running Box with shards of two files, so that small jobs have several."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from clips import many_clips
 from command import PATTERN, TOKEN, run
 
@@ -30,6 +31,7 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
+@pytest.mark.long_running
 def test_ten_thousand_files_and_a_second_run_that_opens_none(tmp_path: Path) -> None:
     videos, report = tmp_path / "videos", tmp_path / "opened.json"
     many_clips(videos, FILES, per_folder=1000)

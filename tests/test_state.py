@@ -763,6 +763,7 @@ def many(storage: Path, count: int, sent: int) -> tuple[int, float]:
     return int(growth), float(seconds)
 
 
+@pytest.mark.long_running
 def test_fifty_thousand_files_in_one_folder_in_flat_memory(storage):
     growth_mb, _ = many(storage, 50_000, 5_000)
     assert growth_mb < 30

@@ -98,6 +98,7 @@ def test_a_batch_ends_when_it_is_large_enough(watch_bench):
     watch_bench.assert_all_well()
 
 
+@pytest.mark.long_running
 def test_two_thousand_files_at_once_make_four_jobs(watch_bench):
     many_clips(watch_bench.folder, 2000)
     service = Service()
