@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Tab
+from harness import eventually
 from test_formats import NASTY, nasty_export
 
 from camio_import.display import shown
@@ -406,11 +407,15 @@ def test_a_drive_that_comes_back_can_be_tried_again(browser: Browser, tmp_path: 
 
 def test_the_path_is_copied(browser: Browser, tab: Tab, tmp_path: Path):
     browser.call("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
-    tab.call("Page.bringToFront")
     tab.click(".row")
-    tab.click("[data-copies=fact-path]")
-    tab.until("document.querySelector('[data-copies=fact-path]').textContent === 'Copied'")
-    assert tab.js("navigator.clipboard.readText()") == str(tmp_path / "port 1.mp4")
+
+    def copied() -> str:
+        # Only a page that has the focus may copy, and on a busy computer it has it only after a while.
+        tab.call("Page.bringToFront")
+        tab.click("[data-copies=fact-path]")
+        return str(tab.js("navigator.clipboard.readText().catch(() => '')"))
+
+    assert eventually(lambda: copied() == str(tmp_path / "port 1.mp4"), within_s=20)
 
 
 # --- what it withstands -------------------------------------------------------------------------------
