@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ from camio_import.model import Sighting
 
 PAGE_RESULTS: Final = 100
 """How many results a page is asked for; what the original asked for."""
+
+LONG_BEFORE_THE_END: Final = timedelta(minutes=1)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -69,12 +72,14 @@ class SearchPage:
     """What is used of one answer of the search.
 
     `sightings` are of the job and have labels. `unreadable` has a fingerprint of each image that lacks a field, or has
-    one that cannot be read. `next_date` is where the next page begins, None when this is the last.
+    one that cannot be read. `next_date` is where the next page begins, None when this is the last. `is_broken_off`: it
+    is the last because the service promised more and did not say where that begins, long before the job's end.
     """
 
     sightings: tuple[Sighting, ...]
     unreadable: frozenset[bytes]
     next_date: datetime | None
+    is_broken_off: bool = False
 
 
 def read_page(answer: Any, job: JobInfo, choice: LabelChoice, *, since: datetime) -> SearchPage:
@@ -105,7 +110,10 @@ def read_page(answer: Any, job: JobInfo, choice: LabelChoice, *, since: datetime
             )
     considered = _moment(result.get("latest_date_considered"))
     is_last = not result.get("more_results") or considered is None or not since < considered <= job.latest
-    return SearchPage(tuple(sightings), frozenset(unreadable), None if is_last else considered)
+    has_gone_on = considered is not None and considered > since
+    is_broken_off = bool(result.get("more_results") and sightings and not has_gone_on)
+    is_broken_off = is_broken_off and sightings[-1].at + LONG_BEFORE_THE_END < job.latest
+    return SearchPage(tuple(sightings), frozenset(unreadable), None if is_last else considered, is_broken_off)
 
 
 def _images(buckets: list[Any]) -> Iterator[Any]:
@@ -291,10 +299,14 @@ class SightingSpool:
 
     def discard(self) -> None:
         """Remove the file: what it held is written elsewhere, or of no use."""
-        self._db.close()
+        journal = self.path.with_name(self.path.name + "-journal")
+        if os.name == "nt":  # an open file cannot be removed there
+            self._db.close()
         with self._translated():
+            # While it is still locked: whoever waits for it must not find it, or its journal, in between.
+            journal.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
-            self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
+        self._db.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -403,8 +415,10 @@ def download(
     spool: SightingSpool,
     *,
     on_page: Callable[[datetime | None], None] = lambda next_date: None,
-) -> None:
+) -> datetime | None:
     """Fetch the pages that the spool lacks; `on_page` is told after each one where the next begins, None at the end.
+
+    Returns where the service broke off, if it did (see `SearchPage.is_broken_off`).
 
     Each page is asked for once: the account is the one that is patient. Whatever it raises ends the download, and the
     spool keeps what has come until then.
@@ -414,3 +428,6 @@ def download(
         page = read_page(account.search_page(text, since, PAGE_RESULTS), job, choice, since=since)
         spool.add(page)
         on_page(page.next_date)
+        if page.is_broken_off:
+            return page.sightings[-1].at
+    return None

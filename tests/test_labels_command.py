@@ -558,3 +558,62 @@ def test_the_last_version_stays_when_following_ends_early(bench: Bench, labels: 
     labels("job1", "--follow").must(4)
     assert labels_in(out / "job1_results.json") == [["dog"]]
     assert files(out) == ["job1_results.json"]
+
+
+# --- what must not be lost or passed over ---------------------------------------------------------------
+
+
+def test_a_pipe_is_not_replaced_by_a_file(bench: Bench, labels: Labels, out: Path) -> None:
+    serve_job(bench)
+    os.mkfifo(out / "pipe")
+    ran = labels("job1", "pipe").must(2)
+    assert "neither a file nor a folder" in ran.err
+    assert (out / "pipe").is_fifo()
+    assert searches(bench) == []
+
+
+def test_what_a_link_leads_to_is_written(bench: Bench, labels: Labels, out: Path, tmp_path: Path) -> None:
+    serve_job(bench)
+    answers(bench, answer(image(1, "human")))
+    (out / "link.json").symlink_to(tmp_path / "real.json")
+    labels("job1", "link.json").must(0)
+    assert (out / "link.json").is_symlink()
+    assert labels_in(tmp_path / "real.json") == [["human"]]
+    assert files(out) == ["link.json"]
+
+
+def test_a_service_that_breaks_off_is_told_of(bench: Bench, labels: Labels) -> None:
+    serve_job(bench)
+    answers(bench, answer(image(1, "human"), more=True))
+    assert "The service promised more, but not how to go on" in labels("job1").must(0).err
+    serve_job(bench)
+    answers(bench, answer(image(3590, "human"), more=True))
+    assert "promised more" not in labels("job1").must(0).err, "near the end it is known to promise what is not there"
+
+
+def test_bookmarks_in_no_clip_are_told_of(bench: Bench, labels: Labels, out: Path) -> None:
+    imported(bench, 1)
+    serve_job(bench)
+    answers(bench, answer(image(1, "human")))
+    ran = labels("job1", "--format", "m3u").must(0)
+    assert "1 of 1 bookmark lie in no clip" in ran.err
+    assert "leave them out" in ran.err
+
+
+def test_several_formats_need_a_folder(bench: Bench, labels: Labels, out: Path) -> None:
+    serve_job(bench)
+    (out / "there.csv").write_text("mine")
+    ran = labels("job1", "there.csv", "-c", "-x").must(2)
+    assert "need a folder" in ran.err
+    assert (out / "there.csv").read_text() == "mine"
+
+
+def test_following_outlasts_an_outage(bench: Bench, labels: Labels, out: Path) -> None:
+    serve_job(bench)
+    bench.box.faults.add(Fault(on="search", status=503, times=60))
+    answers(bench, answer(image(1, "human")))
+    labels("job1").must(5)
+    clock = SkippingClock()
+    labels("job1", "--follow", "--resume", clock=clock).must(0)
+    assert sum(clock.slept_s) > 1000
+    assert labels_in(out / "job1_results.json") == [["human"]]

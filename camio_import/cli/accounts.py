@@ -163,8 +163,9 @@ def _is_local(options: argparse.Namespace, settings: Settings, data: Mapping[str
     """Said with `--api_url local`, by a station that sends to `local`, or by a ledger of such imports."""
     if options.api_url or options.testing:
         return bool(options.api_url == LOCAL)
-    if data.get("api_url") or environment().get("CAMIO_API_URL"):
-        return bool(data.get("api_url") == LOCAL)
+    address = data.get("api_url") or environment().get("CAMIO_API_URL")
+    if address:
+        return bool(address == LOCAL)
     from camio_import.cli.import_command import split_targets
 
     if split_targets(settings.options)[1] == LOCAL:

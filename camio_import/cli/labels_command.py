@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from camio_import.account import Account, JobInfo
     from camio_import.bookmarks import RootRewrite
     from camio_import.labels import LabelChoice, SightingSpool
+    from camio_import.model import Bookmark
     from camio_import.retry import Backoff
 
 DESCRIPTION = """\
@@ -51,6 +53,8 @@ examples:
 
 LATEST = "latest"
 JOB_LIST = "job_list.json"
+NEED_CLIPS = frozenset({"vtt", "srt", "ffmetadata", "xspf", "m3u", "edl"})
+"""Formats in which a bookmark without a clip has no place."""
 FOLLOW_EVERY_S = 60.0
 SHOW_FILES = 12
 
@@ -110,7 +114,9 @@ def main(arguments: Sequence[str], *, clock: Clock | None = None, backoff: Calla
     settings = account_settings(wanted.options)
     job_id = _newest_job(settings) if wanted.job == LATEST else wanted.job
     clock, screen = clock or SystemClock(), _Screen(sys.stderr, wanted.options)
-    with open_account(settings, say=screen.say, clock=clock, backoff=backoff) as account:
+    # Whoever follows a job through the night waits for a network that comes back.
+    patience_s = math.inf if wanted.options.follow else None
+    with open_account(settings, say=screen.say, clock=clock, backoff=backoff, patience_s=patience_s) as account:
         if job_id is None:
             return _list_jobs(account, settings, wanted)
         return _Labels(account, settings, wanted, clock, screen).fetch(job_id)
@@ -182,7 +188,7 @@ def _refuse_without_job(options: argparse.Namespace) -> None:
 def _formats(options: argparse.Namespace) -> tuple[str, ...]:
     from camio_import.formats import FORMATS
 
-    names = [name.strip().lower() for text in options.format for name in text.split(",")]
+    names = [name.strip().lower() for text in options.format for name in text.split(",") if name.strip()]
     names += [name for name in ("csv", "xml") if getattr(options, name)]
     for name in names:
         if name not in FORMATS:
@@ -249,7 +255,7 @@ def _list_jobs(account: Account, settings: AccountSettings, wanted: _Wanted) -> 
     from camio_import.cli.jobs_command import begun_here, jobs_table
 
     jobs = account.jobs()
-    target = Path(wanted.output or JOB_LIST).expanduser()
+    target = _real_output(wanted.output or JOB_LIST)
     text = json.dumps({job.job_id: _job_entry(job) for job in jobs}, indent=2, sort_keys=True)
     with _explained(target):
         _write_whole(target, text + "\n")
@@ -271,6 +277,18 @@ def _job_entry(job: JobInfo) -> dict[str, Any]:
         "status": job.status,
         "shard_count": len(job.shards),
     }
+
+
+def _real_output(text: str) -> Path:
+    """Where the output really is. Raises UsageError for what a finished file must not take the place of."""
+    path = Path(text).expanduser()
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(
+            f"{text} is neither a file nor a folder, but a device or a pipe.", next_step="Name a file with -o."
+        )
+    return path
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -315,7 +333,7 @@ def _target(job_id: str, wanted: _Wanted) -> _Target:
     from camio_import.formats import FORMATS
     from camio_import.labels import SightingSpool
 
-    given = None if wanted.output is None else Path(wanted.output).expanduser()
+    given = None if wanted.output is None else _real_output(wanted.output)
     formats = [FORMATS[name] for name in wanted.formats]
     is_one_file = len(formats) == 1 and not formats[0].is_per_clip
     if is_one_file and (given is None or not given.is_dir()):
@@ -324,6 +342,11 @@ def _target(job_id: str, wanted: _Wanted) -> _Target:
             raise UsageError(f"There is no folder {file.parent}.", next_step="Make it, or name another place with -o.")
         return _Target(file, None, SightingSpool.path_beside(file))
     folder = given or Path(f"{job_id}_results")
+    if folder.is_file():
+        raise UsageError(
+            f"{folder} is a file; several formats, and those with a file for each clip, need a folder.",
+            next_step="Name a folder with -o.",
+        )
     with _explained(folder):
         folder.mkdir(exist_ok=True)
     # Within the folder: above it, on a memory stick for example, nothing may be written.
@@ -387,9 +410,14 @@ class _Labels:
 
         self.screen.begin(job, spool)
         try:
-            download(self.account, job, self.wanted.choice, spool, on_page=self.screen.on_page)
+            broken_off_at = download(self.account, job, self.wanted.choice, spool, on_page=self.screen.on_page)
         finally:
             self.screen.close()
+        if broken_off_at is not None:
+            self.screen.tell(
+                f"The service promised more, but not how to go on after {moment(broken_off_at)} (UTC), although the job"
+                f" reaches to {moment(job.latest)}. If labels are missing, ask again later."
+            )
 
     def _write(self, job: JobInfo, spool: SightingSpool, target: _Target) -> None:
         from camio_import.bookmarks import bookmarks_from
@@ -399,11 +427,12 @@ class _Labels:
         wanted = self.wanted
         with ledger_if_any(self.settings) as ledger:
             clips = None if ledger is None else ClipIndex(ledger)
+            outside = _Outside()
             spans = _spans(clips, job, wanted.root)
             export = Export(
                 job.job_id, job.earliest, job.latest, job.cameras, sightings=spool.sightings,
-                bookmarks=lambda: bookmarks_from(
-                    spool.sightings(), clips, merge_gap_s=wanted.merge_gap_s, root=wanted.root
+                bookmarks=lambda: outside.counted(
+                    bookmarks_from(spool.sightings(), clips, merge_gap_s=wanted.merge_gap_s, root=wanted.root)
                 ),
                 spans=spans, title=f"Job {job.job_id}",
             )  # fmt: skip
@@ -415,6 +444,27 @@ class _Labels:
                 f"There is no ledger of imports to this account here ({shown(str(self.settings.ledger))}), so that no"
                 " video files are named. For another ledger, give --storage FILE."
             )
+        elif outside.bookmarks:
+            left_out = " Formats that point into files leave them out." if NEED_CLIPS & set(wanted.formats) else ""
+            self.screen.tell(
+                f"{outside.bookmarks:,} of {count(outside.all, 'bookmark')} lie in no clip of the ledger"
+                f" {shown(str(self.settings.ledger))}.{left_out}"
+            )
+
+
+@dataclass(slots=True)
+class _Outside:
+    """Counts the bookmarks that lie in no clip, when they were last gone through."""
+
+    bookmarks: int = 0
+    all: int = 0
+
+    def counted(self, bookmarks: Iterator[Bookmark]) -> Iterator[Bookmark]:
+        self.bookmarks = self.all = 0
+        for bookmark in bookmarks:
+            self.all += 1
+            self.bookmarks += bookmark.clip is None
+            yield bookmark
 
 
 def _spans(clips: Any, job: JobInfo, root: RootRewrite | None) -> Callable[[], Iterator[Any]]:
@@ -499,7 +549,13 @@ class _Screen:
 
     def report(self, job: JobInfo, spool: SightingSpool, written: Sequence[Path]) -> None:
         self.unreadable = spool.unreadable_count
+        unreadable = (
+            f"{count(self.unreadable, 'image')} of the service's answers could not be read (a field was missing or"
+            " of the wrong kind), and left out."
+        )
         if self._is_quiet:
+            if self.unreadable:  # it is why the exit status is not 0
+                print(f"camio-import: {unreadable}", file=self._stream)
             return
         length = duration((job.latest - job.earliest).total_seconds())
         print(
@@ -507,10 +563,7 @@ class _Screen:
             f" within {length} of {count(len(job.cameras), 'camera')}."
         )
         if self.unreadable:
-            print(
-                f"{count(self.unreadable, 'image')} of the service's answers could not be read (a field was missing or"
-                " of the wrong kind), and left out."
-            )
+            print(unreadable)
         for path in written[:SHOW_FILES]:
             print(f"Written: {shown(str(path))}")
         if len(written) > SHOW_FILES:
