@@ -316,6 +316,8 @@ class Lookout:
         for place in sorted(self.mount_points - present - self._lost_mounts):
             self._say(f"The drive at {place} is gone. What was to be sent from it waits until it is back.")
             self._lost_mounts.add(place)
+        for place in sorted(self._lost_mounts & present):
+            self._say(f"The drive at {place} is there again: going on.")
         self._lost_mounts -= present
         self.mount_points |= present
 
