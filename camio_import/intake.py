@@ -30,7 +30,7 @@ class IntakeCounts:
     duplicate: int = 0
     skipped: Counter[Reason] = field(default_factory=Counter)
     newly_skipped: Counter[Reason] = field(default_factory=Counter)
-    """Those of the skipped ones that no earlier look had skipped for the same reason."""
+    """Those of the skipped ones that no earlier look had skipped for the same reason, and that were not to do."""
     failed: Counter[Reason] = field(default_factory=Counter)
     new: int = 0
     new_bytes: int = 0
@@ -234,7 +234,8 @@ class Intake:
             self._ledger.skip(known.file_id, rejected.reason, rejected.detail, reading=self._fingerprint)
         else:
             return  # said in an earlier run
-        self.counts.newly_skipped[rejected.reason] += 1
+        if known is None or known.state not in ("found", "assigned"):  # those are counted among what was to do
+            self.counts.newly_skipped[rejected.reason] += 1
         self._on_change()
         self._reporter.handle(FileSkipped(rejected.path, rejected.reason, rejected.detail))
 

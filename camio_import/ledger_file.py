@@ -158,14 +158,19 @@ class LedgerFile:
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """Inside `transaction()`: what is done in here is undone when it fails, and the rest stays."""
+        """Inside `transaction()`: what is done in here is undone when it fails, and the rest stays.
+
+        Trouble with the ledger itself comes out as that; only what the statements asked for wrongly does not.
+        """
         self._db.execute("SAVEPOINT part")
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK TO part")
                 self._db.execute("RELEASE part")
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise translate(error, self.path) from error
             raise
         self._db.execute("RELEASE part")
 

@@ -530,6 +530,9 @@ class Lookout:
             self.notice(item.path, now)
 
     def _consider_rejected(self, compared: Compared, item: Rejected, known: KnownFile | None, now: float) -> None:
+        if item.path == self.path:  # the folder itself has gone, which is no file left out: see `_pause`
+            self.check_soon()
+            return
         is_noted = known is not None and known.state == "skipped" and known.reason is item.reason
         if is_noted and (item.size_bytes < 0 or (known and known.mtime_ns == item.mtime_ns)):
             return
