@@ -126,7 +126,9 @@ def _cannot_be_written(log_file: str, error: OSError) -> UsageError:
 
 
 def stop_logging(handlers: list[logging.Handler]) -> None:
+    """Take back what `start_logging` did."""
     logger = logging.getLogger("camio_import")
+    logger.propagate = True
     for handler in handlers:
         logger.removeHandler(handler)
         with suppress(OSError):  # the last lines did not fit on the disk
