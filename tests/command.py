@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
 TOKEN = "canary-token-4711"
@@ -52,3 +55,11 @@ def run(
         capture_output=True, timeout=timeout_s, check=False,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+def needs(program: str, package: str) -> None:
+    """Skips the test without the program, but not where everything is to be tested."""
+    if shutil.which(program) is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{program} is missing: install the Debian package {package}")
+        pytest.skip(f"{program} is not here (Debian's package {package})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from command import needs
 
 from camio_import.folder_events import Change, ChangeKind, EventsUnavailable, FolderEvents
 
@@ -106,12 +106,6 @@ def short_queue() -> Iterator[None]:
             yield
         finally:
             QUEUED.write_text(before)
-
-
-def needs_program(name: str) -> None:
-    if shutil.which(name) is None:
-        assert os.environ.get("CI") != "true", f"{name} (of util-linux) must be installed"
-        pytest.skip(f"{name} (of util-linux) is not installed")
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
@@ -470,7 +464,7 @@ def many_folders(root: Path, count: int) -> None:
 def run_with_limit(limit: str, value: int, program: str, folder: Path) -> str:
     """What the program prints, in a user namespace of its own, so that no other program feels the limit."""
     in_namespace = ["unshare", "--user", "--map-root-user"]
-    needs_program("unshare")
+    needs("unshare", "util-linux")
     if subprocess.run([*in_namespace, "true"], capture_output=True).returncode:
         pytest.skip("this system does not let us make a user namespace")
     lines = "import sys, logging, queue\nfrom pathlib import Path\n" + textwrap.dedent(program)
@@ -556,7 +550,7 @@ def test_a_folder_that_may_not_be_read_until_later(tmp_path):
     as_mere_owner: list[str] = []
     if os.geteuid() == 0:
         as_mere_owner = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-        needs_program("setpriv")
+        needs("setpriv", "util-linux")
         if subprocess.run([*as_mere_owner, "true"], capture_output=True).returncode:
             pytest.skip("root cannot give up its rights here")
     program = (

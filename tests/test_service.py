@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 import pytest
 from clips import Video, tree
-from command import TOKEN, environment, run
+from command import TOKEN, environment, needs, run
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -39,14 +39,6 @@ NASTY_FOLDERS = [
     "plain", "two words", "50% off", "100%% %h %n", "$HOME", "a$$b ${HOME}", 'quo"te', "it's", "back\\slash\\",
     "comma,semi;colon #hash", "-dash @at !bang", "Übergröße 船", " leading and trailing ", "\\x41\\n",
 ]  # fmt: skip
-
-
-def needs(program: str, package: str) -> None:
-    """Skips the test without the program, but not where everything is to be tested."""
-    if shutil.which(program) is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{program} is missing: install the Debian package {package}")
-        pytest.skip(f"{program} is not here (Debian's package {package})")
 
 
 def station(*, name: str = "", python: str = "/usr/bin/python3", config: str = "/srv/station.toml") -> Station:
