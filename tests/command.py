@@ -15,6 +15,9 @@ import pytest
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
 TOKEN = "canary-token-4711"
 
+IS_LONG = bool(os.environ.get("CAMIO_IMPORT_LONG_TESTS"))
+"""Whether `make torture` runs: many more kills, files and examples."""
+
 
 @dataclass(frozen=True)
 class Ran:
