@@ -27,6 +27,7 @@ from camio_import.box import EmbeddedBox, Fault
 from camio_import.sample_clips import make_clip
 
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
+_FILLER_BYTES = 1 << 20
 FIRST_EPOCH = 1_475_973_147
 START_BOX_S = 30.0
 STOP_BOX_S = 20.0
@@ -54,6 +55,19 @@ class ClipSource:
     def content(self, number: int, *, filler_bytes: int = 0) -> bytes:
         """A whole video: another one for each `number`."""
         return b"".join(self.parts(number, filler_bytes=filler_bytes))
+
+    def write(self, path: Path, number: int, size_bytes: int, *, is_sparse: bool = False) -> None:
+        """Write a whole video of that size. What fills it up is random; when sparse, a hole with 1 MiB at either end."""
+        free_bytes = size_bytes - len(self._head) - len(self._index)
+        with open(path, "wb") as file:
+            file.write(self._head + b"\0\0\0\1free" + free_bytes.to_bytes(8, "big") + b"%09d" % number)
+            end = size_bytes - len(self._index)
+            block = os.urandom(_FILLER_BYTES)
+            while file.tell() < end:
+                file.write(block[: end - file.tell()])
+                if is_sparse and file.tell() < end - _FILLER_BYTES:
+                    file.seek(end - _FILLER_BYTES)
+            file.write(self._index)
 
 
 def _without_index(clip: bytes) -> tuple[bytes, bytes]:
@@ -125,7 +139,7 @@ class Station:
         self.ledger = place / "ledger.db"
         self.output = place / "watcher.log"
         self.folders = folders
-        self._variables = environment(place / "home")
+        self.variables = environment(place / "home")
         self._reading = [
             "--regex", PATTERN, "--api_url", f"http://127.0.0.1:{box_port}", "-d", '{"plan": "plus"}',
             "--storage", str(self.ledger),
@@ -153,10 +167,17 @@ class Station:
             process.kill()
             process.wait()
 
+    def command(self, *arguments: str) -> list[str]:
+        """The command with these arguments, for this station's ledger and Box; to be run with `variables`."""
+        return [sys.executable, "-m", "camio_import", *self._reading, *arguments]
+
+    def import_command(self, folder: Path, *arguments: str) -> list[str]:
+        """An import of the folder into this station's Box."""
+        return self.command(*arguments, str(folder), "camio", self._box)
+
     def _start(self, arguments: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "camio_import", *self._reading, *arguments]
         return subprocess.Popen(
-            command, env=self._variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            self.command(*arguments), env=self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
 
     @property

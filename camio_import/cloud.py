@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from camio_import.connection import STALL_TIMEOUT_S
@@ -15,9 +16,14 @@ from camio_import.transport import ANSWER_CAP_BYTES, HttpClient, is_loopback, ra
 PRODUCTION_URL = "https://www.camio.com"
 TESTING_URL = "https://test.camio.com"
 
+T = TypeVar("T")
+
 
 class Cloud:
     """The service, as one account sees it. Each call is one attempt.
+
+    A token that is refused is asked for again once, from `renewed_token`: it may have been replaced in
+    its file since. Another one is then used from there on, first for the call that failed.
 
     Attributes:
         who: how messages name it.
@@ -30,29 +36,56 @@ class Cloud:
         BadAnswer: the answer is not what the protocol promises.
     """
 
-    def __init__(self, api_url: str, token: Secret, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
-        self._client = HttpClient(
-            api_url,
-            who=f"Camio ({urlsplit(api_url).netloc})",
-            headers={"Authorization": f"token {token.reveal()}"},
-            stall_timeout_s=stall_timeout_s,
-            secrets=(token.reveal(),),
-            use_proxy=not is_loopback(api_url),
-        )
+    def __init__(
+        self,
+        api_url: str,
+        token: Secret,
+        *,
+        renewed_token: Callable[[], Secret] | None = None,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+    ) -> None:
+        self._api_url = api_url
+        self._token = token
+        self._renewed_token = renewed_token
+        self._stall_timeout_s = stall_timeout_s
+        self._renewing = threading.Lock()
+        self._client = self._client_with(token)
         self.who = self._client.who
         self.base_url = self._client.base_url
 
     @classmethod
     def of(
-        cls, data: Mapping[str, Any], environment: Mapping[str, str], *, stall_timeout_s: float = STALL_TIMEOUT_S
+        cls,
+        data: Mapping[str, Any],
+        environment: Mapping[str, str],
+        *,
+        renewed: Callable[[], Mapping[str, str]] | None = None,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
     ) -> Cloud:
         """The account that the settings name: hook data first, then the environment (docs/protocol.md).
+
+        `renewed` reads the environment, with the token of a token file, once more.
 
         Raises:
             CredentialsRefused: there is no token, or none that can be one.
             UsageError: the address cannot be used.
         """
-        return cls(_api_url(data, environment), _token(data, environment), stall_timeout_s=stall_timeout_s)
+        return cls(
+            _api_url(data, environment),
+            _token(data, environment),
+            renewed_token=None if renewed is None else lambda: _token(data, renewed()),
+            stall_timeout_s=stall_timeout_s,
+        )
+
+    def _client_with(self, token: Secret) -> HttpClient:
+        return HttpClient(
+            self._api_url,
+            who=f"Camio ({urlsplit(self._api_url).netloc})",
+            headers={"Authorization": f"token {token.reveal()}"},
+            stall_timeout_s=self._stall_timeout_s,
+            secrets=(token.reveal(),),
+            use_proxy=not is_loopback(self._api_url),
+        )
 
     def json(
         self,
@@ -64,23 +97,49 @@ class Cloud:
         answer_cap_bytes: int = ANSWER_CAP_BYTES,
     ) -> Any:
         """Call, and return the JSON value that is the answer, of at most `answer_cap_bytes`."""
-        try:
-            return self._client.call_json(
+        return self._with_token(
+            lambda client: client.call_json(
                 method, path, query=query, json_body=json_body, answer_cap_bytes=answer_cap_bytes
             )
-        except CredentialsRefused as error:
-            raise self._token_refused() from error
+        )
 
     def send(self, method: str, path: str, *, json_body: Any, what: str = "") -> None:
         """Call; the answer says nothing but that it was done. `what` names the call in messages."""
-        answer = self._client.call(method, path, json_body=json_body)
-        try:
+
+        def call(client: HttpClient) -> None:
+            answer = client.call(method, path, json_body=json_body)
             raise_for_status(answer, self.who, what=what or f"{method} {path}")
-        except CredentialsRefused as error:
-            raise self._token_refused() from error
+
+        self._with_token(call)
 
     def close(self) -> None:
         self._client.close()
+
+    def _with_token(self, call: Callable[[HttpClient], T]) -> T:
+        client = self._client
+        try:
+            return call(client)
+        except CredentialsRefused as error:
+            try:
+                renewed = self._renewed_after(client)
+            except (CredentialsRefused, UsageError) as unusable:
+                raise unusable from error
+            if renewed is None:
+                raise self._token_refused() from error
+        try:
+            return call(renewed)
+        except CredentialsRefused as error:
+            raise self._token_refused() from error
+
+    def _renewed_after(self, refused: HttpClient) -> HttpClient | None:
+        """A client with another token than the refused one; None when there is no other."""
+        with self._renewing:
+            if self._client is refused and self._renewed_token is not None:
+                token = self._renewed_token()
+                if token.reveal() != self._token.reveal():
+                    # The old client is left to the calls that other threads are making with it.
+                    self._token, self._client = token, self._client_with(token)
+            return None if self._client is refused else self._client
 
     def _token_refused(self) -> CredentialsRefused:
         return CredentialsRefused(

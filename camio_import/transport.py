@@ -17,7 +17,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -310,14 +310,16 @@ class SecretFilter(logging.Filter):
         r"(access_token['\"]?\s*[=:]\s*['\"]?|Authorization['\"]?:\s*['\"]?token )[^&\s'\"]+", re.IGNORECASE
     )
 
-    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, secrets: Collection[str] = ()) -> None:
+        """`secrets` may grow later: a token may be renewed."""
         super().__init__()
-        # The longest first: one may be the beginning of another.
-        self._secrets = tuple(sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True))
+        self._secrets = secrets
 
     def clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+        # The longest first: one may be the beginning of another.
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            if len(secret) >= 4:
+                text = text.replace(secret, "***")
         return self._TOKEN.sub(r"\1***", text)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from clips import Video, distinct_clip_bytes
-from harness import Bench, SkippingClock, sha1
+from harness import TOKEN, Bench, SkippingClock, sha1
 
 import camio_import.tasks
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
@@ -294,6 +294,27 @@ def test_credentials_refused(bench: Bench, on: Any, status: int) -> None:
     bench.box.faults.clear()
     bench.run().must(0)
     bench.assert_accounted()
+
+
+def test_a_refused_token_is_read_anew_once(tmp_path: Path) -> None:
+    with EmbeddedBox(tmp_path / "box", device_id="BOX1", fsync=False, token=TOKEN) as box:
+        bench = Bench(tmp_path, box)
+        bench.clips(2)
+        asked: list[str] = []
+
+        def renewed(token: str) -> Callable[[], dict[str, str]]:
+            return lambda: asked.append(token) or {"CAMIO_OAUTH_TOKEN": token}  # type: ignore[func-returns-value]
+
+        old = {"CAMIO_OAUTH_TOKEN": "has-run-out"}
+        for other in ("has-run-out", "has-run-out-too"):
+            ran = bench.run(data={"access_token": None}, environment=old, renewed_environment=renewed(other)).must(4)
+            assert "refused the access token" in ran.summary.stopped_because
+        assert asked == ["has-run-out", "has-run-out-too"]
+        refused = [record for record in box.log.records() if record.status == 401]
+        assert len(refused) == 3, "another token is tried, the same one is not"
+        bench.run(data={"access_token": None}, environment=old, renewed_environment=renewed(TOKEN)).must(0)
+        assert len(box.contents()) == 2
+        assert asked[2:] == [TOKEN]
 
 
 def test_ten_refusals_before_the_first_success_end_the_run(bench: Bench) -> None:

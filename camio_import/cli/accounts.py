@@ -36,11 +36,13 @@ class AccountSettings:
         data: hook data, which may hold the token.
         variables: the environment, with the token of a token file if that is the one to be used.
         ledger: where the ledger of imports to that account is, or would be.
+        renewed_variables: reads them again.
         is_local: the account is the Box inside this program, which keeps its files beside the ledger.
     """
 
     data: Mapping[str, Any] = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
+    renewed_variables: Callable[[], Mapping[str, str]] = field(repr=False)
     ledger: Path
     is_local: bool
 
@@ -83,9 +85,11 @@ def account_settings(options: argparse.Namespace) -> AccountSettings:
     is_local = _is_local(options, settings, data, storage)
     if is_local:
         data = {**data, "api_url": LOCAL, "access_token": LOCAL}
-    return AccountSettings(
-        data, variables_with_token(settings, data, environment()), _ledger(settings, data, storage, is_local), is_local
-    )
+
+    def variables() -> Mapping[str, str]:
+        return variables_with_token(settings, data, environment())
+
+    return AccountSettings(data, variables(), variables, _ledger(settings, data, storage, is_local), is_local)
 
 
 @contextmanager
@@ -107,7 +111,7 @@ def open_account(
     from camio_import.workers import StopRequest
 
     with _data_of_running_box(settings) as data:
-        cloud = _cloud(data, settings.variables)
+        cloud = _cloud(data, settings)
         try:
             yield Account(
                 cloud, clock=clock, stop=StopRequest(), say=say, backoff=backoff or Backoff,
@@ -198,11 +202,11 @@ def _ledger(settings: Settings, data: dict[str, Any], storage: str | None, is_lo
     return ledger_path(None, destination_from(find_hook(hook_spec), data, address))
 
 
-def _cloud(data: Mapping[str, Any], variables: Mapping[str, str]) -> Cloud:
+def _cloud(data: Mapping[str, Any], settings: AccountSettings) -> Cloud:
     from camio_import.cloud import Cloud
 
     try:
-        return Cloud.of(data, variables)
+        return Cloud.of(data, settings.variables, renewed=settings.renewed_variables)
     except CredentialsRefused as error:
         if ledger_path(None, _destination_of_local()).exists():
             error.next_step += " For what was imported into the Box inside this program, add: --api_url local"

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -74,7 +74,7 @@ def start_logging(
     log_size_bytes: int,
     log_count: int,
     verbose: bool,
-    secrets: tuple[str, ...],
+    secrets: Collection[str],
     say: Callable[[str], None],
 ) -> list[logging.Handler]:
     """Set up the program's logger. Returns the handlers, to be given to `stop_logging`.

@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +59,14 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     variables = variables_with_token(settings, data, environment())
     destination = destination_from(found, data, address)
     storage = ledger_path(options.storage, destination)
-    reporter = _start_reporting(settings, log_secrets(data, variables), stack)
+    secrets = list(log_secrets(data, variables))
+    reporter = _start_reporting(settings, secrets, stack)
+
+    def renewed_variables() -> Mapping[str, str]:
+        renewed = variables_with_token(settings, data, environment())
+        secrets.extend(log_secrets(data, renewed))
+        return renewed
+
     hook = ledger = None
     if not options.dry_run:
         if address.is_local:
@@ -69,7 +76,10 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
             reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
             address = replace(address, port=box.port)
             data = {**data, "api_url": box.url, "access_token": "local", "device_id": ""}
-        hook = ready_hook(found, _context(options, data, variables, address, stop))
+        context = _context(options, data, variables, address, stop)
+        if not address.is_local:
+            context = replace(context, renewed_environment=renewed_variables)
+        hook = ready_hook(found, context)
         stack.callback(hook.close)
     elif storage.exists():
         storage = _copy_of(storage, stack)
@@ -161,7 +171,7 @@ def log_secrets(data: dict[str, Any], variables: Mapping[str, str]) -> tuple[str
     return (*secrets_in(data, variables), *filter(None, device_ids))
 
 
-def _start_reporting(settings: Settings, secrets: tuple[str, ...], stack: ExitStack) -> Reporter:
+def _start_reporting(settings: Settings, secrets: Collection[str], stack: ExitStack) -> Reporter:
     """Who is told of the run: whoever draws it, and the log if there is one."""
     options = settings.options
     screen = Several(_screen(options, is_watch=settings.is_watch))

@@ -70,7 +70,12 @@ class CamioHook:
         self._settings = CameraSettings(context.data)
         for warning in self._settings.warnings:
             context.logger.warning(warning)
-        self._cloud = Cloud.of(context.data, context.environment, stall_timeout_s=stall_timeout_s)
+        self._cloud = Cloud.of(
+            context.data,
+            context.environment,
+            renewed=context.renewed_environment,
+            stall_timeout_s=stall_timeout_s,
+        )
         self._box: HttpClient | None = None
         self._strange_answers = 0
         self._device_id = (
