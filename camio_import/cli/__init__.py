@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from camio_import.errors import CamioImportError, ExitCode
@@ -15,11 +16,13 @@ VERBS = ("check", "status", "why", "jobs", "labels", "hooks", "config", "service
 
 def run() -> None:
     """The console command: runs `main` and ends the process with its status."""
+    _open_missing_streams()
     status = main(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except OSError:  # whoever read our output has gone; that is not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # whoever read our output has gone, or its disk is full; that is not an error of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
 
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         show_error(error)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
+        _tell("\nStopped.")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         return int(ExitCode.OK)
@@ -49,9 +52,15 @@ def show_error(error: CamioImportError) -> None:
     from camio_import.display import shown
 
     lines = [shown(line) for line in str(error).splitlines()] or ["something went wrong"]
-    print("camio-import: " + "\n".join(lines), file=sys.stderr)
+    _tell("camio-import: " + "\n".join(lines))
     if error.next_step:
-        print(f"  -> {shown(error.next_step)}", file=sys.stderr)
+        _tell(f"  -> {shown(error.next_step)}")
+
+
+def _tell(text: str) -> None:
+    """To the error output. When nobody can read it any more, the exit status still says how it went."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _show_defect(error: Exception) -> int:
@@ -72,13 +81,26 @@ def _show_defect(error: Exception) -> int:
             where = file.name
     except OSError:
         pass
-    print(
+    _tell(
         f"camio-import: something unexpected went wrong ({type(error).__name__}). This is a defect of the program.\n"
         "  -> What was recorded until now is safe, and the same command carries on.\n"
-        f"  -> The details, to send to whoever maintains it: {where}",
-        file=sys.stderr,
+        f"  -> The details, to send to whoever maintains it: {where}"
     )
     return int(ExitCode.UNEXPECTED)
+
+
+def _open_missing_streams() -> None:
+    """Give the process the standard streams that whoever started it has closed.
+
+    Otherwise the next files that are opened get their numbers, and what a library writes to "the error
+    output" ends up in the ledger.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _make_output_safe() -> None:
