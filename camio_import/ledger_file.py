@@ -10,13 +10,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
+from camio_import.durable import make_folder, sync_folder
 from camio_import.errors import LedgerLocked, LedgerUnusable, LedgerWriteFailed
 from camio_import.lock import ProcessLock
 
@@ -69,7 +70,7 @@ class LedgerFile:
         self._depth = 0
         self.warnings: list[str] = []
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent, mode=0o700)
             self._lock = ProcessLock(lock_path(path), what=f"the ledger {path}")
         except OSError as error:
             raise _cannot_be_used(path, "used", error) from error
@@ -82,7 +83,9 @@ class LedgerFile:
     def _open(self, destination: str, busy_timeout_s: float) -> None:
         refuse_what_is_no_ledger(self.path)
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not self.path.exists() or self.path.stat().st_size == 0:
+                self._make_new()
+            os.close(os.open(self.path, os.O_RDWR))
         except OSError as error:
             raise _cannot_be_used(self.path, "written", error) from error
         self._db = connect(self.path, busy_timeout_s=busy_timeout_s)
@@ -91,7 +94,7 @@ class LedgerFile:
                 version = refuse_newer_version(self._db, self.path)
                 if self._lock.was_left_behind or self.path.stat().st_size < ALWAYS_CHECKED_BYTES:
                     refuse_damaged(self._db, self.path)
-                self._migrate(version)
+                _migrate(self._db, version)
                 mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute("PRAGMA foreign_keys=ON")
@@ -105,12 +108,20 @@ class LedgerFile:
             self._db.close()
             raise
 
-    def _migrate(self, version: int) -> None:
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            sql = resources.files("camio_import").joinpath(script).read_text("utf-8")
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {sql}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
-            )
+    def _make_new(self) -> None:
+        """Make an empty ledger, which appears whole: after a power cut meanwhile there is none, and not a half."""
+        target = Path(os.path.realpath(self.path))
+        unfinished = target.with_name(target.name + ".new")
+        logs = [
+            place.with_name(place.name + log) for place in (target, unfinished) for log in ("-journal", "-wal", "-shm")
+        ]
+        for leftover in (unfinished, *logs):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with self._translated(), closing(connect(unfinished)) as db:
+            _migrate(db, 0)
+        unfinished.replace(target)
+        sync_folder(target.parent)
 
     def _check_destination(self, destination: str) -> None:
         known = self._value("SELECT value FROM meta WHERE key = 'destination'")
@@ -217,6 +228,15 @@ class LedgerFile:
 
     def _now_ms(self) -> int:
         return int(self._now() * 1000)
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    """Lead a ledger of an older version to the present one, or from nothing (0)."""
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        sql = resources.files("camio_import").joinpath(script).read_text("utf-8")
+        db.executescript(
+            f"BEGIN IMMEDIATE; {sql}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
+        )
 
 
 # --- opening, shared with the read-only reports ---------------------------------------------------

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from camio_import.comparison import Compared, compare
 from camio_import.display import shown
-from camio_import.drive import is_anything_in
+from camio_import.drive import drive_is_gone, is_anything_in
 from camio_import.folder_events import Change, ChangeKind, EventsUnavailable, FolderEvents
 from camio_import.intake import is_same, is_settled
 from camio_import.known_files import KnownFile
@@ -314,7 +314,7 @@ class Lookout:
         """The files of a drive that was unplugged below the folder have not been deleted: they wait for it."""
         present = {mount.mount_point for mount in self._mounts if mount.mount_point.startswith(self.path + os.sep)}
         for place in sorted(self.mount_points - present - self._lost_mounts):
-            self._say(f"The drive at {place} is gone. What was to be sent from it waits until it is back.")
+            self._say(drive_is_gone(place))
             self._lost_mounts.add(place)
         for place in sorted(self._lost_mounts & present):
             self._say(f"The drive at {place} is there again: going on.")

@@ -78,6 +78,11 @@ def mounts_below(path: str) -> frozenset[Mount]:
     return mounts_at_or_below(real_path, mounts)
 
 
+def mount_points() -> frozenset[str]:
+    """Where something is mounted. Empty on systems that do not tell it cheaply."""
+    return frozenset(mount.mount_point for mount in _linux_mounts())
+
+
 def mounts_at_or_below(real_path: str, mounts: list[Mount]) -> frozenset[Mount]:
     """Of `mounts`, the one that `real_path` lies on, and those below it."""
     below = {mount for mount in mounts if _contains(real_path, mount.mount_point)}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from camio_import.drive import DriveWatch
+from camio_import.drive import DriveWatch, drive_is_gone
 from camio_import.errors import (
     BadAnswer,
     Cancelled,
@@ -52,6 +52,7 @@ from camio_import.progress import (
     UploadStarted,
     UploadStopped,
     Waiting,
+    Warned,
 )
 from camio_import.registering import Registering
 from camio_import.retry import Attempts, Backoff, Breaker, Concurrency
@@ -582,13 +583,20 @@ class Sending:
             self.add(clip.file_id)
             return
         problem = self._drive.problem(error, clip.clip.file.path)
-        if problem is None:
-            self._skip(clip, self._drive.reason(error), str(error))
-        elif self._feed is not None:
-            self._give_back(clip, str(problem))
-        else:
+        lost = self._drive.lost_drive(clip.clip.file.path)
+        if self._feed is not None and (problem is not None or lost is not None):
+            self._give_back(clip, str(problem or error))
+        elif problem is not None:
             self._ledger.postpone(clip.file_id, str(problem))
             self.end(problem)
+        elif lost is not None:
+            # Not told file by file: there may be ten thousand of them.
+            self._ledger.postpone(clip.file_id, f"the drive at {lost} is gone")
+            self._let_go(clip.file_id)
+            if self._drive.is_news(lost):
+                self._reporter.handle(Warned(drive_is_gone(lost)))
+        else:
+            self._skip(clip, self._drive.reason(error), str(error))
 
     def _give_back(self, clip: RecordedClip, why: str) -> None:
         assert self._feed is not None

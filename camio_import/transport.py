@@ -54,6 +54,13 @@ class Answer:
         """`Retry-After` in seconds, given as seconds or as a date; None when absent or not understood."""
         return parse_retry_after(self.headers.get("Retry-After"))
 
+    def json(self) -> Any:
+        """The value that the content is. Raises ValueError when it is none, or one nested too deeply."""
+        try:
+            return json.loads(self.content)
+        except RecursionError as error:
+            raise ValueError(str(error)) from error
+
     @property
     def first_words(self) -> str:
         """The beginning of the text, for messages."""
@@ -175,8 +182,8 @@ class HttpClient:
         answer = self.call(method, path_or_url, query=query, json_body=json_body, answer_cap_bytes=answer_cap_bytes)
         raise_for_status(answer, self.who, what=f"{method} {urlsplit(path_or_url).path}", accepted=(200,))
         try:
-            return json.loads(answer.content)
-        except (ValueError, RecursionError) as error:
+            return answer.json()
+        except ValueError as error:
             raise BadAnswer(
                 f"{self.who} answered {method} {urlsplit(path_or_url).path} with something that is not JSON:"
                 f" “{answer.first_words}”.",

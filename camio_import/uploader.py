@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from camio_import import __version__
 from camio_import.content import Hashed, sha1_of
-from camio_import.drive import DriveWatch
+from camio_import.drive import DriveWatch, drive_is_gone
 from camio_import.errors import (
     BadAnswer,
     CamioImportError,
@@ -206,6 +206,11 @@ class Importer:
             except (FileVanished, FileUnreadable) as error:
                 if (problem := self._drive.problem(error, file.path)) is not None:
                     raise problem from error
+                if (lost := self._drive.lost_drive(file.path)) is not None:
+                    self.ledger.postpone(recorded.file_id, f"the drive at {lost} is gone")
+                    if self._drive.is_news(lost):
+                        self.reporter.handle(Warned(drive_is_gone(lost)))
+                    continue
                 reason = self._drive.reason(error)
                 self.ledger.skip(recorded.file_id, reason, str(error))
                 self.reporter.handle(FileSkipped(file.path, reason, str(error)))

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "camio_import"
 
 ROWS: Mapping[str, int] = {
-    "__init__": 0, "errors": 0, "model": 0, "display": 0, "secret": 0,
+    "__init__": 0, "errors": 0, "model": 0, "display": 0, "secret": 0, "durable": 0,
     "walker": 1, "regex_meta": 1, "name_times": 1, "name_mismatch": 1, "patterns": 1,
     "opened_file": 1, "content": 1, "container": 1, "sample_clips": 1,
     "lock": 1, "ledger_file": 1, "known_files": 1, "clip_index": 1, "ledger_report": 1, "state": 1,
@@ -31,7 +31,8 @@ SIDEWAYS = frozenset({
     ("hooks", "cloud"),
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
     ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
-    ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("transport", "connection"),
+    ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("drive", "mounts"),
+    ("transport", "connection"),
     ("ledger_file", "lock"), ("state", "ledger_file"), ("state", "known_files"), ("state", "watch_notes"),
     ("watch_notes", "ledger_file"), ("ledger_report", "known_files"), ("ledger_report", "watch_notes"),
     ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"), ("scan", "intake"),

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from camio_import.durable import sync_folder
 from camio_import.errors import UsageError
 
 _SCHEMA_VERSION = 1
@@ -351,8 +352,8 @@ class Store:
         target.parent.mkdir(exist_ok=True)
         incoming.path.replace(target)
         if self._fsync:
-            _sync_folder(target.parent)
-            _sync_folder(target.parent.parent)
+            sync_folder(target.parent)
+            sync_folder(target.parent.parent)
 
     def _content_path(self, sha1: str) -> Path:
         return self.folder / "contents" / sha1[:2] / f"{sha1}.mp4"
@@ -458,13 +459,3 @@ def _job(db: sqlite3.Connection, job_id: str, request: str) -> StoredJob:
 def _microseconds(moment: datetime) -> int:
     """`moment` as microseconds since 1970, exactly."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows cannot open folders; there the rename itself is journalled.
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

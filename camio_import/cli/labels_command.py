@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from camio_import.cli.accounts import (
 )
 from camio_import.cli.options import Parser, is_terminal, seconds_from
 from camio_import.display import count, duration, moment, shown, shown_start
+from camio_import.durable import write_whole
 from camio_import.errors import CamioImportError, Cancelled, ExitCode, UsageError
 from camio_import.workers import Clock, StopRequest, SystemClock
 
@@ -258,7 +258,7 @@ def _list_jobs(account: Account, settings: AccountSettings, wanted: _Wanted) -> 
     target = _real_output(wanted.output or JOB_LIST)
     text = json.dumps({job.job_id: _job_entry(job) for job in jobs}, indent=2, sort_keys=True)
     with _explained(target):
-        _write_whole(target, text + "\n")
+        write_whole(target, f"{text}\n".encode())
     if not wanted.options.quiet:
         with ledger_if_any(settings) as ledger:
             begun = {} if ledger is None else begun_here(ledger)
@@ -289,21 +289,6 @@ def _real_output(text: str) -> Path:
             f"{text} is neither a file nor a folder, but a device or a pipe.", next_step="Name a file with -o."
         )
     return path
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """The file appears, or is replaced, when it is whole and on the disk."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise
 
 
 @contextmanager

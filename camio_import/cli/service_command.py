@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from camio_import.cli.options import Parser, box_address, hook_data_from, state_folder
 from camio_import.cli.service_files import SYSTEMS, Command, ServicePlan, Station, System, plan_for
 from camio_import.display import shown
+from camio_import.durable import write_whole
 from camio_import.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -276,17 +276,7 @@ def _write(plan: ServicePlan) -> None:
         if plan.log_folder is not None:
             plan.log_folder.mkdir(parents=True, exist_ok=True)
         plan.file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=plan.file.parent, prefix=".camio-import-", delete=False) as file:
-            try:
-                file.write(plan.content)
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(plan.file)
-            except BaseException:
-                Path(file.name).unlink()
-                raise
+        write_whole(plan.file, plan.content, mode=0o644)
     except OSError as error:
         raise UsageError(
             f"{plan.file} cannot be written: {error.strerror or error}.",

@@ -6,13 +6,13 @@ before all files are whole.
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from camio_import.display import shown
+from camio_import.durable import sync_file, sync_folder
 from camio_import.errors import UsageError
 from camio_import.formats import chapters, csv_table, cues, edl, html, json_lines, labels_json, playlists, xml_document
 from camio_import.formats.export import Export, Format
@@ -59,7 +59,11 @@ def write_formats(export: Export, names: Sequence[str], *, file: Path | None, fo
             for name in dict.fromkeys(names):
                 own_name = file.name if file is not None else _own_name(export, FORMATS[name])
                 written += FORMATS[name].write(export, Path(staging, own_name))
-            return _put_in_place(written, target)
+            for path in written:
+                sync_file(path)
+            placed = [path.replace(target / path.name) for path in written]
+            sync_folder(target)
+            return placed
     except OSError as error:
         raise UsageError(
             f"The results cannot be written to {shown(str(target))}: {error.strerror or error}.",
@@ -82,16 +86,3 @@ def _refuse_what_is_no_single_file(names: Sequence[str], file: Path) -> None:
         raise UsageError(
             f"{shown(str(file))} is a folder.", next_step="Give the name of a file in it with --output_file."
         )
-
-
-def _put_in_place(written: Iterable[Path], target: Path) -> list[Path]:
-    """Bring the finished files to the disk and then to their places."""
-    staged = list(written)
-    for path in staged:
-        _bring_to_disk(path)
-    return [path.replace(target / path.name) for path in staged]
-
-
-def _bring_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())

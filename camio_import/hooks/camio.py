@@ -129,7 +129,7 @@ class CamioHook:
             return ""
         raise_for_status(answer, box.who, what="GET /box/settings", accepted=(200,))
         try:
-            settings = json.loads(answer.content)
+            settings = answer.json()
             return str(settings["device_id"])
         except (ValueError, TypeError, KeyError):
             raise BadAnswer(
