@@ -320,9 +320,10 @@ def not_a_ledger(path: Path) -> LedgerUnusable:
 
 def damaged(path: Path, cause: object) -> LedgerUnusable:
     return LedgerUnusable(
-        f"The ledger {path} is damaged ({cause}). It was left as it is.",
-        next_step=f"Keep a copy of it. To start anew, rename it (for example to {path.name}.damaged):"
-        " every file is then looked at again, and the Box recognises what it already has.",
+        f"The ledger {path} is damaged, or its disk cannot be read ({cause}). It was left as it is.",
+        next_step="Run the same command again. If it says the same, keep a copy of the ledger. To start anew, rename it"
+        f" (for example to {path.name}.damaged): every file is then looked at again, and the Box recognises what it"
+        " already has.",
     )
 
 
@@ -357,8 +358,9 @@ def translate(error: sqlite3.Error, path: Path) -> LedgerUnusable | LedgerLocked
             f"The ledger {path} cannot be opened.", next_step="Give another place with --storage FILE."
         )
     return LedgerWriteFailed(
-        f"The ledger {path} could not be written ({error}). Nothing more is sent, so that nothing goes unrecorded.",
-        next_step="Make room on that disk, or check that it can be written, and run the same command again.",
+        f"The ledger {path} could not be written or read ({error}). Nothing more is sent, so that nothing goes"
+        " unrecorded.",
+        next_step="Make room on that disk, or check that it works, and run the same command again.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -89,16 +90,15 @@ class ProcessLock:
         """Give the lock up and remove its file. Calling it again does nothing."""
         if self._descriptor is None:
             return
+        descriptor, self._descriptor = self._descriptor, None
         if sys.platform == "win32":  # an open file cannot be removed there
-            os.close(self._descriptor)
-            try:
-                self._path.unlink()
-            except OSError:
-                pass  # the next holder has it open already
-        else:
-            self._path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-        self._descriptor = None
+            os.close(descriptor)
+        # The lock is what counts, not its file: that may be open by the next holder, or lie on a disk
+        # that has become read-only.
+        with suppress(OSError):
+            self._path.unlink()
+        if sys.platform != "win32":
+            os.close(descriptor)
 
     def __enter__(self) -> ProcessLock:
         return self

@@ -69,6 +69,11 @@ class ClipReader:
         text = json.dumps([self.options, [source.value for source in self.time_from], self.send_unreadable])
         return hashlib.sha1(text.encode("utf-8", "backslashreplace"), usedforsecurity=False).hexdigest()[:12]
 
+    def read(self, file: FoundFile) -> Clip | Rejected:
+        """What path and container say. Takes a bounded time."""
+        reading = self.read_path(file)
+        return reading if isinstance(reading, Rejected) else self.read_clip(file, reading)
+
     def read_path(self, file: FoundFile) -> PathReading | Rejected:
         """What the path alone says. Fast; opens nothing."""
         reading = self.pattern.read(self.folder_as_typed, self.folder, file.relative_path)

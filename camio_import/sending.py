@@ -38,7 +38,7 @@ from camio_import.errors import (
     Unreachable,
 )
 from camio_import.hooks import CheckedHook
-from camio_import.model import Camera, FoundFile, Reason, RecordedClip
+from camio_import.model import Camera, FoundFile, Reason, RecordedClip, Rejected
 from camio_import.progress import (
     FileDuplicate,
     FileFailed,
@@ -54,6 +54,7 @@ from camio_import.progress import (
     Waiting,
     Warned,
 )
+from camio_import.reading import ClipReader
 from camio_import.registering import Registering
 from camio_import.retry import Attempts, Backoff, Breaker, Concurrency
 from camio_import.state import Ledger, ShardKey
@@ -139,7 +140,11 @@ class _Troubles:
 
 
 class Sending:
-    """Sends the ledger's files to do, and registers shards as they become complete."""
+    """Sends the ledger's files to do, and registers shards as they become complete.
+
+    `reader` reads a file anew that has changed since it was recorded; None when there is a feed, to
+    which such a file is given back.
+    """
 
     def __init__(
         self,
@@ -147,6 +152,7 @@ class Sending:
         hook: CheckedHook,
         *,
         drive: DriveWatch,
+        reader: ClipReader | None,
         reporter: Reporter,
         stop: StopRequest,
         concurrency: Concurrency,
@@ -157,6 +163,7 @@ class Sending:
         self._ledger = ledger
         self._hook = hook
         self._drive = drive
+        self._reader = reader
         self._reporter = reporter
         self._stop = stop
         self._concurrency = concurrency
@@ -372,8 +379,8 @@ class Sending:
         self._in_hand.discard(file_id)
         self._troubles.forget(file_id)
 
-    def _hash(self, clip: RecordedClip) -> None:
-        task = HashTask(clip, self._is_abandoned)
+    def _hash(self, clip: RecordedClip, *, reader: ClipReader | None = None) -> None:
+        task = HashTask(clip, self._is_abandoned, reader)
         self._hashing[clip.file_id] = task
         # One thread: a disk is read fastest by one reader.
         if len(self._hashing) == 1:
@@ -389,9 +396,15 @@ class Sending:
         clip = task.clip
         del self._hashing[clip.file_id]
         self._next_hash()
+        if isinstance(task.read, Rejected):
+            self._skip(clip, task.read.reason, task.read.detail)
+            return
         if task.hashed is None:
             self._settle_file_problem(clip, task.error)
             return
+        if task.read is not None and task.reader is not None:
+            clip = replace(clip, clip=task.read)
+            self._ledger.reread_clip(clip.file_id, clip.clip, task.reader.fingerprint)
         self._drive.on_read(clip.clip.file.path)
         if self._ledger.set_hash(clip.file_id, task.hashed.sha1, task.hashed.sample) is not None:
             self._let_go(clip.file_id)
@@ -605,7 +618,7 @@ class Sending:
         self._feed.take_back(clip, why)
 
     def _take_anew(self, clip: RecordedClip) -> None:
-        """The file is hashed again and sent as it is now."""
+        """The file is looked into and hashed again, and sent as it is now."""
         path = clip.clip.file.path
         try:
             status = os.stat(path)  # noqa: PTH116
@@ -618,8 +631,10 @@ class Sending:
             self._skip(clip, Reason.EMPTY, "it was emptied before it was sent")
             return
         file = FoundFile(path, clip.clip.file.relative_path, status.st_size, status.st_mtime_ns)
-        self._ledger.take_anew(clip.file_id, file)
-        self._hash(replace(clip, clip=replace(clip.clip, file=file), sha1=None))
+        # The ledger keeps the old size and time until the file was read whole: should that never happen,
+        # the next run sees that it has changed.
+        self._ledger.void_hash(clip.file_id)
+        self._hash(replace(clip, clip=replace(clip.clip, file=file), sha1=None), reader=self._reader)
 
     def _skip(self, clip: RecordedClip, reason: Reason, detail: str) -> None:
         self._ledger.skip(clip.file_id, reason, detail)

@@ -529,13 +529,13 @@ class Ledger(LedgerFile):
             )
             self._note(file_id, why)
 
-    def take_anew(self, file_id: int, file: FoundFile) -> None:
-        """The file changed since it was hashed: what is known of its content is void."""
+    def void_hash(self, file_id: int) -> None:
+        """found or assigned: what is known of the content of a file to do may not be true any more."""
         with self.transaction():
             self._db.execute(
                 "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END,"
-                " size_bytes = ?, mtime_ns = ?, sha1 = NULL, sample = NULL WHERE id = ?",
-                (file.size_bytes, file.mtime_ns, file_id),
+                " sha1 = NULL, sample = NULL WHERE id = ?",
+                (file_id,),
             )
             self._note(
                 file_id, "it is read again: it has changed, or the service received other bytes than were declared"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from camio_import.content import Hashed, sha1_of
 from camio_import.hooks import CheckedHook
-from camio_import.model import Camera, HashedClip, Receipt, RecordedClip, ShardReport
+from camio_import.model import Camera, Clip, HashedClip, Receipt, RecordedClip, Rejected, ShardReport
 from camio_import.progress import HookSilent, Reporter
+from camio_import.reading import ClipReader
 from camio_import.state import ShardKey
 
 SILENT_HOOK_S = 120.0
@@ -17,16 +18,25 @@ SILENT_HOOK_S = 120.0
 
 @dataclass(slots=True)
 class HashTask:
-    """Reads one file for its SHA-1."""
+    """Reads one file for its SHA-1; with `reader` anew, as one that has changed since it was recorded.
+
+    `read` is what the reader then makes of it; one that is rejected is not hashed.
+    """
 
     clip: RecordedClip
     cancelled: Callable[[], bool]
+    reader: ClipReader | None = None
     bytes_read: int = 0
+    read: Clip | Rejected | None = None
     hashed: Hashed | None = None
     error: BaseException | None = None
 
     def run(self) -> None:
-        self.hashed = sha1_of(self.clip.clip.file, progress=self._progress, cancelled=self.cancelled)
+        file = self.clip.clip.file
+        if self.reader is not None:
+            self.read = self.reader.read(file)
+        if not isinstance(self.read, Rejected):
+            self.hashed = sha1_of(file, progress=self._progress, cancelled=self.cancelled)
 
     def _progress(self, count: int) -> None:
         self.bytes_read += count

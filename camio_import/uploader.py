@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -54,7 +53,7 @@ from camio_import.progress import (
 from camio_import.reading import ClipReader
 from camio_import.retry import Backoff, Concurrency
 from camio_import.scan import Scanner
-from camio_import.sending import CHANGES_PER_RUN, TICK_S, Patience, Sending
+from camio_import.sending import TICK_S, Patience, Sending
 from camio_import.state import Ledger
 from camio_import.tasks import Silence
 from camio_import.walker import Walker
@@ -167,7 +166,7 @@ class Importer:
         else:
             concurrency = Concurrency(fixed=1)
         return Sending(
-            self.ledger, hook, drive=self._drive, reporter=self.reporter, stop=self.stop,
+            self.ledger, hook, drive=self._drive, reader=self.reader, reporter=self.reporter, stop=self.stop,
             concurrency=concurrency, patience=Patience(self.options.patience_s),
             backoff=self.backoff, clock=self.clock,
         )  # fmt: skip
@@ -198,7 +197,7 @@ class Importer:
             try:
                 hashed = self._hashed(recorded)
             except FileChanged as error:
-                # Hashed again when its turn to be sent comes; or, when the job needs its hash now, left out of it.
+                # Read again when its turn to be sent comes; or, when the job needs its hash now, left out of it.
                 if everything:
                     self.ledger.postpone(recorded.file_id, str(error))
                     self.reporter.handle(FilePostponed(file.path, str(error), file.size_bytes, again=False))
@@ -221,28 +220,15 @@ class Importer:
         self.stop.check()
 
     def _hashed(self, recorded: RecordedClip) -> Hashed:
-        """The file's hash, as it is now. Raises FileChanged when it keeps changing."""
         file = recorded.clip.file
-        for _ in range(CHANGES_PER_RUN):
-            done = 0
+        done = 0
 
-            def count(read_bytes: int) -> None:
-                nonlocal done
-                done += read_bytes
-                self.reporter.handle(Hashing(file.path, done, file.size_bytes))  # noqa: B023
+        def count(read_bytes: int) -> None:
+            nonlocal done
+            done += read_bytes
+            self.reporter.handle(Hashing(file.path, done, file.size_bytes))
 
-            try:
-                return sha1_of(file, progress=count, cancelled=self.stop.is_set)
-            except FileChanged:
-                try:
-                    status = os.stat(file.path)  # noqa: PTH116
-                except OSError as error:
-                    raise FileVanished(f"{file.path} was removed before it was sent") from error
-                if status.st_size == 0:
-                    break  # about to be written anew
-                file = replace(file, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-                self.ledger.take_anew(recorded.file_id, file)
-        raise FileChanged(f"{file.path} keeps changing, so it is probably still being written")
+        return sha1_of(file, progress=count, cancelled=self.stop.is_set)
 
     def _create_job(self, hook: CheckedHook, cameras: Mapping[str, Camera]) -> None:
         outline = self.ledger.job_outline(only_hashed=hook.needs_all_hashes)

@@ -188,7 +188,7 @@ class Watcher:
         self._is_connected = not hook.can_connect
         self._sending = Sending(
             ledger, hook,
-            drive=self._drives, reporter=reporter, stop=stop,
+            drive=self._drives, reader=None, reporter=reporter, stop=stop,
             concurrency=Concurrency(fixed=options.workers if hook.thread_safe else 1),
             patience=Patience(None), backoff=backoff, clock=self._clock,
         )  # fmt: skip

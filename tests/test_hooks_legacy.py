@@ -73,27 +73,22 @@ def test_a_module_with_jobs_delivers_every_file_and_registers_every_shard(bench:
     assert calls.index("jobs") < calls.index("content")
 
 
-@pytest.mark.parametrize("changes", [1, 2, 99])
-def test_a_file_that_changes_while_everything_is_hashed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, changes: int
+def test_a_file_that_changes_while_everything_is_hashed_is_left_to_the_next_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = bench.clips(3)
-    original, times = camio_import.uploader.sha1_of, 0
+    original = camio_import.uploader.sha1_of
 
     def sha1_of(file: Any, **options: Any) -> Any:
-        nonlocal times
-        if file.path == str(paths[1]) and times < changes:
-            times += 1
+        if file.path == str(paths[1]):
             with paths[1].open("ab") as video:
                 video.write((16).to_bytes(4, "big") + b"free" + bytes(8))
             raise FileChanged("it changed")
         return original(file, **options)
 
     monkeypatch.setattr(camio_import.uploader, "sha1_of", sha1_of)
-    ran = bench.run(hook=load(bench, MODULES / "box_with_jobs.py")[0])
-    left_out = int(changes == 99)
-    ran.must(3 if left_out else 0)
-    assert (ran.summary.uploaded, ran.summary.pending) == (3 - left_out, left_out)
+    ran = bench.run(hook=load(bench, MODULES / "box_with_jobs.py")[0]).must(3)
+    assert (ran.summary.uploaded, ran.summary.pending) == (2, 1)
     monkeypatch.undo()
     bench.run(hook=load(bench, MODULES / "box_with_jobs.py")[0]).must(0)
     bench.assert_accounted()

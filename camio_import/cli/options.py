@@ -404,6 +404,8 @@ def _json_object(text: str, what: str) -> dict[str, Any]:
         raise _json_problem(text, what, error) from error
     except RecursionError as error:
         raise UsageError(f"{what} is nested too deeply.") from error
+    except ValueError as error:  # Python reads no numbers of thousands of digits
+        raise UsageError(f"{what} holds a number that is too long.") from error
     if not isinstance(value, dict):
         raise UsageError(
             f"{what} is not a JSON object.", next_step='It has to begin with { and end with }: {"plan": "pro"}'

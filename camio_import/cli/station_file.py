@@ -111,8 +111,13 @@ def _toml(path: Path, typed: str) -> dict[str, Any]:
             f"The configuration file {typed} is not a text in UTF-8 (byte {error.start}).",
             next_step="Save it from a plain text editor as UTF-8.",
         ) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            problem = "it is nested too deeply"
+        elif isinstance(error, tomllib.TOMLDecodeError):
+            problem = str(error)
+        else:  # Python reads no numbers of thousands of digits
+            problem = "it holds a number that is too long"
         raise UsageError(
             f"The configuration file {typed} is not valid TOML: {problem}.",
             next_step="Texts stand in quotes; those with a \\ in them, such as patterns and Windows paths,"
@@ -236,6 +241,9 @@ class _Reading:
         return self._absolute(text) if is_path else text
 
     def _filled(self, text: str, where: str) -> str:
+        if "\0" in text:
+            raise UsageError(f"{where}: there is a NUL character in the text.", next_step="Take it out (\\u0000).")
+
         def variable(match: re.Match[str]) -> str:
             if match[1] not in self._environment:
                 raise UsageError(

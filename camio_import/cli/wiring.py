@@ -27,7 +27,7 @@ from camio_import.cli.options import (
 from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several, WatchReporter
 from camio_import.cli.settings import Settings, variables_with_token
 from camio_import.cli.summary import describe, describe_watch
-from camio_import.errors import LedgerLocked
+from camio_import.errors import LedgerLocked, UsageError
 from camio_import.hooks import CheckedHook, HookContext, secrets_in
 from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
 from camio_import.ledger_file import copy_ledger
@@ -53,6 +53,7 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     Raises:
         CamioImportError: something cannot be used as given.
     """
+    _allow_enough_open_files()
     options = settings.options
     data = hook_data_of(settings)
     found = find_hook(hook_spec)
@@ -90,6 +91,27 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     for warning in settings.warnings:
         reporter.handle(Warned(warning))
     return Parts(ledger, hook, reporter, destination)
+
+
+FEWEST_OPEN_FILES = 64
+"""Eight uploads with a file and a connection each, the ledger's files, the log, threads of the libraries."""
+
+
+def _allow_enough_open_files() -> None:
+    """Raise this process's limit on open files if it is very low. Raises UsageError when the system forbids that."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= FEWEST_OPEN_FILES:
+        return
+    if highest != resource.RLIM_INFINITY and highest < FEWEST_OPEN_FILES:
+        raise UsageError(
+            f"This program may open only {highest} files at once; it needs {FEWEST_OPEN_FILES}.",
+            next_step=f"Raise the limit (in a shell: ulimit -n {FEWEST_OPEN_FILES}; in a systemd unit: LimitNOFILE=).",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEWEST_OPEN_FILES, highest))
 
 
 def _ledger(storage: Path, destination: Destination) -> Ledger:

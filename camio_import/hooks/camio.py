@@ -130,7 +130,7 @@ class CamioHook:
         raise_for_status(answer, box.who, what="GET /box/settings", accepted=(200,))
         try:
             settings = answer.json()
-            return str(settings["device_id"])
+            return _id_in(settings["device_id"])
         except (ValueError, TypeError, KeyError):
             raise BadAnswer(
                 f"What answers at {box.base_url} is not a Camio Box.", next_step="Check the address of the Box."
@@ -140,9 +140,14 @@ class CamioHook:
         devices = self._cloud.json("GET", "/api/devices")
         if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
             raise BadAnswer(f"{self._cloud.who} did not answer with a list of devices.")
-        named = [
-            (str(device.get("name") or "?"), str(device["device_id"])) for device in devices if device.get("device_id")
-        ]
+        try:
+            named = [
+                (str(device.get("name") or "?"), _id_in(device["device_id"]))
+                for device in devices
+                if device.get("device_id")
+            ]
+        except ValueError as error:
+            raise BadAnswer(f"{self._cloud.who} listed a device with an id that is none.") from error
         if not named:
             raise UsageError(
                 "There is no Box in this Camio account.",
@@ -202,7 +207,10 @@ class CamioHook:
             for name in camera_names:
                 config = known.get(local_camera_id(name))
                 if isinstance(config, dict) and config.get("camera_id"):
-                    cameras[name] = Camera(name, str(config["camera_id"]), config)
+                    try:
+                        cameras[name] = Camera(name, _id_in(config["camera_id"]), config)
+                    except ValueError as error:
+                        raise BadAnswer(f"{self._cloud.who} gave the camera “{name}” an id that is none.") from error
             missing = [name for name in camera_names if name not in cameras]
             if not missing:
                 return cameras
@@ -368,6 +376,15 @@ class CamioHook:
         self._cloud.close()
         if self._box is not None:
             self._box.close()
+
+
+def _id_in(value: object) -> str:
+    """An id as it comes in an answer. Raises ValueError for what cannot be sent back in an address."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 500:
+        raise ValueError("not an id")
+    return value
 
 
 def local_camera_id(camera_name: str) -> str:
