@@ -12,7 +12,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+
+import xxhash
 
 from camio_import.display import shown
 from camio_import.errors import Cancelled
@@ -22,8 +24,11 @@ from camio_import.opened_file import OpenedFile, changed
 BLOCK_BYTES: Final = 1 << 20
 """How much is read at a time for hashing: large enough that Python's part does not show."""
 
-SAMPLE_WINDOW_BYTES: Final = 256 << 10
+SAMPLE_WINDOW_BYTES: Final = 64 << 10
 """The size of each of the three windows of `sample_digest`."""
+
+SAMPLE_HOLDS_ALL_BYTES: Final = 3 * SAMPLE_WINDOW_BYTES
+"""A file up to this size is sampled whole."""
 
 
 def _never() -> bool:
@@ -35,10 +40,15 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The SHA-1 of a whole file (40 lower-case hex digits), and its `sample_digest`."""
+    """The SHA-1 of a whole file (40 lower-case hex digits), its `sample_digest`, and its XXH3-128.
+
+    The last is no proof against malice, but it costs a twentieth of a SHA-1: it tells whether the bytes
+    that are sent are those that were hashed.
+    """
 
     sha1: str
     sample: bytes
+    checksum: bytes
 
 
 def sha1_of(
@@ -59,6 +69,7 @@ def sha1_of(
         Cancelled: `cancelled()` was true.
     """
     whole = hashlib.sha1(usedforsecurity=False)
+    checksum = xxhash.xxh3_128()
     sample = _Sample(file.size_bytes)
     block = memoryview(bytearray(min(BLOCK_BYTES, max(file.size_bytes, 1))))
     with OpenedFile(file.path) as opened:
@@ -71,6 +82,7 @@ def sha1_of(
             if count == 0:
                 break
             whole.update(block[:count])
+            checksum.update(block[:count])
             sample.add(offset, block[:count])
             offset += count
             if progress is not None:
@@ -80,14 +92,14 @@ def sha1_of(
         opened.check_unchanged(file)
         if offset != file.size_bytes:
             raise changed(file.path, f"{offset} bytes were read instead of {file.size_bytes}")
-    return Hashed(whole.hexdigest(), sample.digest())
+    return Hashed(whole.hexdigest(), sample.digest(), checksum.digest())
 
 
 def sample_digest(file: FoundFile) -> bytes:
-    """SHA-1 (20 bytes) of the file's size and of its first, middle and last 256 KiB.
+    """XXH3-128 of the file's size and of its first, middle and last 64 KiB.
 
     A cheap sign that a file found at another place is one whose full hash is known already. A
-    file of up to 768 KiB is read whole, once; of a larger one, 768 KiB are read. Raises as
+    file of up to 192 KiB is read whole, once; of a larger one, 192 KiB are read. Raises as
     `sha1_of` does, except `Cancelled`.
     """
     sample = _Sample(file.size_bytes)
@@ -112,7 +124,7 @@ class _Sample:
 
     def __init__(self, size_bytes: int) -> None:
         self.windows = _sample_windows(size_bytes)
-        self._hash = hashlib.sha1(size_bytes.to_bytes(8, "big"), usedforsecurity=False)
+        self._hash = xxhash.xxh3_128(size_bytes.to_bytes(8, "big"))
 
     def add(self, offset: int, block: memoryview) -> None:
         for start, end in self.windows:
@@ -126,7 +138,7 @@ class _Sample:
 
 def _sample_windows(size_bytes: int) -> list[tuple[int, int]]:
     """Start and end of each part of a file that is sampled, in order, without overlap."""
-    if size_bytes <= 3 * SAMPLE_WINDOW_BYTES:
+    if size_bytes <= SAMPLE_HOLDS_ALL_BYTES:
         return [(0, size_bytes)]
     middle = (size_bytes - SAMPLE_WINDOW_BYTES) // 2
     starts = (0, middle, size_bytes - SAMPLE_WINDOW_BYTES)
@@ -155,13 +167,15 @@ class BoundedBody:
         progress: Callable[[int], None] | None = None,
         cancelled: Callable[[], bool] = _never,
         sha1: str | None = None,
+        checksum: bytes | None = None,
     ) -> None:
         self._file = clip_file
         self._progress = progress
         self._cancelled = cancelled
-        self._sha1 = sha1
+        self._expected = checksum if checksum is not None else None if sha1 is None else bytes.fromhex(sha1)
+        self._new_hash: Callable[[], Any] = xxhash.xxh3_128 if checksum is not None else _new_sha1
         self._position = 0
-        self._hash = hashlib.sha1(usedforsecurity=False)
+        self._hash = self._new_hash()
         self._hashed_bytes = 0
         self._opened = OpenedFile(clip_file.path)
         try:
@@ -197,7 +211,7 @@ class BoundedBody:
         block = self._opened.read(wanted)
         if not block:
             raise changed(self._file.path, "it has become shorter while it was sent")
-        if self._sha1 is not None and self._position == self._hashed_bytes:
+        if self._expected is not None and self._position == self._hashed_bytes:
             self._hash.update(block)
             self._hashed_bytes += len(block)
         self._position += len(block)
@@ -219,7 +233,7 @@ class BoundedBody:
         self._position = min(max(base + offset, 0), self.size_bytes)
         self._opened.seek(self._position)
         if self._position == 0:
-            self._hash = hashlib.sha1(usedforsecurity=False)
+            self._hash = self._new_hash()
             self._hashed_bytes = 0
         return self._position
 
@@ -227,8 +241,8 @@ class BoundedBody:
         """Make sure, after the last byte was sent, that it is still the file that was hashed.
 
         Compares size and modification time of the open file and of the path, and that the path
-        still leads to the open file. With `sha1` given to `open_body`, also the hash of the
-        bytes read, when all of them were: that alone finds a change that leaves size and
+        still leads to the open file. With `sha1` or `checksum` given to `open_body`, also the hash of
+        the bytes read, when all of them were: that alone finds a change that leaves size and
         modification time as they were, for example within the two seconds that are one tick
         on a FAT drive.
 
@@ -236,8 +250,8 @@ class BoundedBody:
             FileChanged, FileVanished, FileUnreadable: what was sent may not be the clip.
         """
         self._opened.check_unchanged(self._file)
-        all_hashed = self._sha1 is not None and self._hashed_bytes == self.size_bytes
-        if all_hashed and self._hash.hexdigest() != self._sha1:
+        all_hashed = self._expected is not None and self._hashed_bytes == self.size_bytes
+        if all_hashed and self._hash.digest() != self._expected:
             raise changed(self._file.path, "the bytes sent are not those that were hashed before")
 
     def check_cancelled(self) -> None:
@@ -264,16 +278,22 @@ def open_body(
     progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] = _never,
     sha1: str | None = None,
+    checksum: bytes | None = None,
 ) -> BoundedBody:
     """Open the file to be sent; see `BoundedBody`.
 
-    `sha1`, the hash it had when it was hashed, makes `check_unchanged` compare what was read.
+    `sha1`, the hash it had when it was hashed, makes `check_unchanged` compare what was read; `checksum`,
+    if it is known, does the same faster (see `Hashed`).
 
     Raises:
         FileChanged: it is no longer the file described by `clip_file`.
         FileVanished, FileUnreadable: it cannot be opened.
     """
-    return BoundedBody(clip_file, progress=progress, cancelled=cancelled, sha1=sha1)
+    return BoundedBody(clip_file, progress=progress, cancelled=cancelled, sha1=sha1, checksum=checksum)
+
+
+def _new_sha1() -> Any:
+    return hashlib.sha1(usedforsecurity=False)
 
 
 def _cancelled(path: str) -> Cancelled:

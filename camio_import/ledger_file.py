@@ -18,7 +18,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from camio_import.durable import make_folder, sync_folder
-from camio_import.errors import LedgerLocked, LedgerUnusable, LedgerWriteFailed
+from camio_import.errors import Cancelled, FileProblem, LedgerLocked, LedgerUnusable, LedgerWriteFailed
 from camio_import.lock import ProcessLock
 
 APPLICATION_ID = 0x43414D49
@@ -29,6 +29,9 @@ MIGRATIONS = ("state.sql", "state-2.sql")
 
 SCHEMA_VERSION = len(MIGRATIONS)
 PAGE_ROWS = 1000
+COMMIT_CHANGES = 500
+COMMIT_S = 5.0
+"""What `CommitNowAndThen` may lose to a kill: at most so many changes, and so many seconds of work."""
 ALWAYS_CHECKED_BYTES = 1 << 24
 """A full check of a larger ledger takes seconds: it is done only after a kill."""
 
@@ -228,6 +231,37 @@ class LedgerFile:
 
     def _now_ms(self) -> int:
         return int(self._now() * 1000)
+
+
+class CommitNowAndThen:
+    """Commits many small changes together, of which losing the last few to a power cut costs only time."""
+
+    def __init__(self, ledger: LedgerFile, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._changes = 0
+        self._committed_at = clock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What was done stays when the user stops, or the drive is gone."""
+        ended_by: Cancelled | FileProblem | None = None
+        with self._ledger.transaction():
+            try:
+                yield
+            except (Cancelled, FileProblem) as error:
+                ended_by = error
+        if ended_by is not None:
+            raise ended_by
+
+    def changed(self) -> None:
+        """After each change, inside `transaction()`."""
+        self._changes += 1
+        now = self._clock()
+        if self._changes >= COMMIT_CHANGES or now - self._committed_at > COMMIT_S:
+            self._ledger.commit_so_far()
+            self._changes = 0
+            self._committed_at = now
 
 
 def _migrate(db: sqlite3.Connection, version: int) -> None:

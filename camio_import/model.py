@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
-
-DEFAULT_PATTERN: Final = r".*/(?P<camera>\w+?)\-.*\-(?P<epoch>\d+)\.mp4"
-"""The pattern of the original importer, used when no `--regex` is given."""
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +144,21 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class HashedClip:
-    """A clip and the SHA-1 (40 lower-case hex digits) of the bytes it had when it was read."""
+    """A clip and the SHA-1 (40 lower-case hex digits) of the bytes it had when it was read.
+
+    `checksum` is of the same bytes, if they were read in this run: see `content.open_body`.
+    """
 
     clip: Clip
     sha1: str
+    checksum: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedClip:
     """A clip as the ledger holds it. `sha1` is None while it has not been hashed.
+
+    `checksum` is not in the ledger: it is known when this run has hashed the clip.
 
     `original_filename` is the path under which the user named it: the folder as typed, joined
     with the rest, "/" as separator. `found_at` and `uploaded_at` are aware, UTC.
@@ -169,6 +172,7 @@ class RecordedClip:
     uploaded_at: datetime | None = None
     job_id: str | None = None
     shard_id: str | None = None
+    checksum: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import PurePosixPath
 from typing import Final
 
+from camio_import.defaults import DEFAULT_PATTERN
 from camio_import.errors import PatternError
-from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
+from camio_import.model import PathReading, Reason
 from camio_import.regex_meta import PathPattern, Unread
 
 _SAMPLE_FILES: Final = 200

@@ -33,13 +33,17 @@ from typing import Final
 
 import regex
 
+from camio_import.defaults import DEFAULT_PATTERN
 from camio_import.display import shown, shown_end
 from camio_import.errors import PatternError
-from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
+from camio_import.model import PathReading, Reason
 from camio_import.name_mismatch import MismatchExplainer, left_s
 from camio_import.name_times import NEEDED_BY_TIME_GROUP, TIME_GROUPS, BadTimeError, TimeReader, from_epoch
 
 _GROUPS: Final = ("camera", *TIME_GROUPS, "lat", "lng")
+
+_QUICK_S: Final = 0.005
+"""Within this time nearly every pattern has matched; the rest is given its time without holding up other threads."""
 
 _NEEDS: Final = {**NEEDED_BY_TIME_GROUP, "lat": ("lng",), "lng": ("lat",)}
 """A group is of use only together with these."""
@@ -151,12 +155,12 @@ class PathPattern:
         """
         typed = _join(folder_as_typed, relative_path)
         try:
-            match = self._compiled.match(typed, timeout=self._deadline_s, concurrent=True)
+            match = self._match(typed, self._deadline_s)
             if match is None:
                 ends_at = time.monotonic() + self._deadline_s
                 candidates = self._candidates(typed, _join(folder_absolute, relative_path))
                 for candidate in candidates[1:]:
-                    match = self._compiled.match(candidate, timeout=left_s(ends_at), concurrent=True)
+                    match = self._match(candidate, left_s(ends_at))
                     if match is not None:
                         break
                 else:
@@ -186,6 +190,14 @@ class PathPattern:
         except _BadPositionError as problem:
             return Unread(Reason.BAD_POSITION, str(problem))
         return PathReading(camera_name, starts_at, lat, lng, tuple(notes))
+
+    def _match(self, text: str, within_s: float) -> regex.Match[str] | None:
+        """Raises TimeoutError."""
+        try:
+            # Letting other threads run meanwhile costs a hundred times what a usual pattern needs.
+            return self._compiled.match(text, timeout=min(_QUICK_S, within_s))
+        except TimeoutError:
+            return self._compiled.match(text, timeout=within_s, concurrent=True)
 
     def _candidates(self, typed: str, absolute: str) -> list[str]:
         """The texts to try, `typed` first, without repeats."""

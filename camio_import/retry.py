@@ -93,32 +93,63 @@ class Breaker:
         return self.open_until is not None and now >= self.open_until
 
 
+FIRST_CAUTION = 25
+"""A width that was refused is tried again after so many clean clips for each upload at once."""
+
+
 @dataclass(slots=True)
 class Concurrency:
     """How many uploads run at once.
 
-    `fixed` when the user says so. Otherwise it starts at 2, grows by one after a clean stretch
-    (twice as many accepted clips in a row as the limit is wide), and halves when the service says
-    that it is busy. Tell it once of each busy time, however many uploads hear of it.
+    `fixed` when the user says so. Otherwise it starts at 2 and grows by one after a clean stretch (twice
+    as many accepted clips in a row as the limit is wide). A service that refuses one clip while it goes on
+    taking others has said how many it takes: the limit goes just below that, and beyond what has proven
+    to work it is tried again ever more rarely. When the service takes nothing at all, the limit halves:
+    tell it once of each such time, however many uploads hear of it.
     """
 
     fixed: int | None = None
     most: int = 8
     limit: int = 2
     clean_in_a_row: int = 0
+    _refused_at: int | None = None
+    _proven: int = 0
+    _caution: int = FIRST_CAUTION
 
     def __post_init__(self) -> None:
         if self.fixed is not None:
             self.limit = self.most = self.fixed
 
+    @property
+    def adapts(self) -> bool:
+        return self.fixed is None
+
     def on_accepted(self) -> None:
         self.clean_in_a_row += 1
-        if self.clean_in_a_row >= 2 * self.limit and self.limit < self.most:
-            self.limit += 1
+        stretch = 2 * self.limit
+        if self.clean_in_a_row >= stretch:
+            self._proven = max(self._proven, self.limit)
+            if self._refused_at is not None and self.limit >= self._refused_at:
+                self._refused_at = None
+        wider = self.limit + 1
+        if self._refused_at is not None and wider >= self._refused_at and wider > self._proven:
+            stretch = self._caution * self.limit
+        if self.clean_in_a_row >= stretch and self.limit < self.most:
+            self.limit = wider
             self.clean_in_a_row = 0
 
-    def on_busy(self) -> None:
+    def on_too_many(self, others: int) -> None:
+        """One clip was refused while so many `others` were being taken."""
+        width = others + 1
+        self._caution = 2 * self._caution if self._refused_at == width else FIRST_CAUTION
+        self._refused_at = width
+        self.limit = max(1, min(self.limit, others))
         self.clean_in_a_row = 0
+
+    def on_busy(self) -> None:
+        """Nothing is taken."""
+        self.clean_in_a_row = 0
+        self._refused_at = None
         if self.fixed is None:
             self.limit = max(1, self.limit // 2)
 

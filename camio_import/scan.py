@@ -7,17 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from camio_import.comparison import Compared, compare
-from camio_import.errors import Cancelled
 from camio_import.intake import Intake, IntakeCounts, Place
+from camio_import.ledger_file import CommitNowAndThen
 from camio_import.model import Clip, FoundFile, PathReading, Rejected
 from camio_import.progress import Reporter, Scanning
 from camio_import.reading import ClipReader, read_ahead
 from camio_import.state import Ledger
 from camio_import.walker import Walker
-
-COMMIT_FILES = 500
-COMMIT_S = 5.0
-"""A killed scan repeats at most so many files, and so many seconds of work."""
 
 
 class Scanner:
@@ -45,12 +41,10 @@ class Scanner:
         self._reporter = reporter
         self._on_first_new = on_first_new
         self._check_cancelled = check_cancelled
-        self._clock = clock
-        self._uncommitted = 0
-        self._committed_at = clock()
+        self._committer = CommitNowAndThen(ledger, clock)
         self._seen = 0
         self._intake = Intake(
-            ledger, walker, reader, reporter=reporter, retry_failed=retry_failed, on_change=self._commit_now_and_then
+            ledger, walker, reader, reporter=reporter, retry_failed=retry_failed, on_change=self._committer.changed
         )
         self.counts: IntakeCounts = self._intake.counts
 
@@ -69,26 +63,12 @@ class Scanner:
         return self.counts
 
     def _take_in(self, results: Iterable[tuple[Place, Clip | Rejected]], *, until_first_new: bool = False) -> None:
-        stopped: Cancelled | None = None
-        with self._ledger.transaction():
-            try:
-                for place, result in results:
-                    self._intake.record(place, result)
-                    self._commit_now_and_then()
-                    if until_first_new and self.counts.new:
-                        break
-            except Cancelled as error:
-                stopped = error  # what was recorded until now stays
-        if stopped:
-            raise stopped
-
-    def _commit_now_and_then(self) -> None:
-        self._uncommitted += 1
-        now = self._clock()
-        if self._uncommitted >= COMMIT_FILES or now - self._committed_at > COMMIT_S:
-            self._ledger.commit_so_far()
-            self._uncommitted = 0
-            self._committed_at = now
+        with self._committer.transaction():
+            for place, result in results:
+                self._intake.record(place, result)
+                self._committer.changed()
+                if until_first_new and self.counts.new:
+                    break
 
     def _files_to_read(self) -> Iterator[tuple[Place, FoundFile, PathReading]]:
         """Settle everything that needs no look into the file; yield the rest."""

@@ -411,7 +411,7 @@ class Sending:
             self._reporter.handle(FileDuplicate(clip.clip.file.path, clip.clip.file.size_bytes))
             self._shards.on_outcome(clip.file_id)
         else:
-            self._ready.append(replace(clip, sha1=task.hashed.sha1))
+            self._ready.append(replace(clip, sha1=task.hashed.sha1, checksum=task.hashed.checksum))
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -509,6 +509,11 @@ class Sending:
         now = self._clock.now()
         asked_for_s = error.retry_after_s if isinstance(error, RetryLater) else None
         is_busy = isinstance(error, RetryLater) and error.busy
+        if is_busy and asked_for_s is None and self._is_taking_others():
+            self._concurrency.on_too_many(len(self._posting))
+            self._ledger.postpone(clip.file_id, str(error))
+            self._ready.appendleft(clip)
+            return
         if is_busy and self._breaker.is_closed():
             self._concurrency.on_busy()
         if is_busy or isinstance(error, Unreachable):
@@ -529,6 +534,10 @@ class Sending:
             self._reporter.handle(FilePostponed(clip.clip.file.path, str(error), clip.clip.file.size_bytes, again=True))
         self._ledger.postpone(clip.file_id, str(error))
         heapq.heappush(self._later, (due, clip.file_id, clip))
+
+    def _is_taking_others(self) -> bool:
+        """Whether the service only refuses more at once. Then there is nothing to wait for but a free place."""
+        return self._concurrency.adapts and self._breaker.is_closed() and bool(self._posting)
 
     def _put_off(self, clip: RecordedClip, why: str) -> None:
         """To the next run."""
@@ -634,7 +643,7 @@ class Sending:
         # The ledger keeps the old size and time until the file was read whole: should that never happen,
         # the next run sees that it has changed.
         self._ledger.void_hash(clip.file_id)
-        self._hash(replace(clip, clip=replace(clip.clip, file=file), sha1=None), reader=self._reader)
+        self._hash(replace(clip, clip=replace(clip.clip, file=file), sha1=None, checksum=None), reader=self._reader)
 
     def _skip(self, clip: RecordedClip, reason: Reason, detail: str) -> None:
         self._ledger.skip(clip.file_id, reason, detail)

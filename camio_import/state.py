@@ -79,6 +79,14 @@ _CLIPS = f"{_CLIP_COLUMNS} FROM todo CROSS JOIN file ON file.id = todo.file {_CL
 _IN_ORDER = "ORDER BY todo.file LIMIT ?"
 
 
+def _has_twin(condition: str) -> str:
+    """SQL: whether there is another file of the same camera and size which the condition holds for."""
+    return (
+        "EXISTS (SELECT 1 FROM file AS twin WHERE twin.camera = file.camera AND twin.size_bytes = file.size_bytes"
+        f" AND twin.id != file.id AND twin.state != 'skipped' {condition})"
+    )
+
+
 def _recorded_clip(row: sqlite3.Row) -> RecordedClip:
     path = path_of(row["folder_path"], row["name"])
     typed = path_of(row["typed_path"], row["name"]).replace(os.sep, "/")
@@ -305,15 +313,24 @@ class Ledger(LedgerFile):
 
     # --- the plan -------------------------------------------------------------------------
 
+    def to_sample(self, *, larger_than_bytes: int) -> Iterator[RecordedClip]:
+        """Files to do of which a sample tells whether they can be duplicates: those of some size that
+        share it, and the camera, with another one."""
+        sql = (
+            f"{_CLIPS} WHERE file.state = 'found' AND sample IS NULL AND file.size_bytes > ? AND {_has_twin('')}"
+            f" AND todo.file > ? {_IN_ORDER}"
+        )
+        return map(_recorded_clip, self._pages(sql, (larger_than_bytes,)))
+
+    def set_sample(self, file_id: int, sample: bytes) -> None:
+        """Note the sample of a file that has not been hashed."""
+        self._change("UPDATE file SET sample = ? WHERE id = ? AND sha1 IS NULL", (sample, file_id))
+
     def to_hash_first(self, *, everything: bool = False) -> Iterator[RecordedClip]:
-        """Files to do that must be hashed before a job can count them: those that share camera and
-        size with another one may be duplicates. With `everything`, all that have no hash yet."""
-        twin = (
-            "" if everything else
-            " AND EXISTS (SELECT 1 FROM file AS twin WHERE twin.camera = file.camera"
-            " AND twin.size_bytes = file.size_bytes AND twin.id != file.id AND twin.state NOT IN ('skipped'))"
-        )  # fmt: skip
-        sql = f"{_CLIPS} WHERE file.state = 'found' AND sha1 IS NULL{twin} AND todo.file > ? {_IN_ORDER}"
+        """Files to do that must be hashed before a job can count them: those that share camera, size and,
+        where it is known, sample with another one may be duplicates. With `everything`, all without a hash."""
+        twin = "" if everything else f"AND {_has_twin('AND (file.sample IS twin.sample OR twin.sample IS NULL)')}"
+        sql = f"{_CLIPS} WHERE file.state = 'found' AND sha1 IS NULL {twin} AND todo.file > ? {_IN_ORDER}"
         return map(_recorded_clip, self._pages(sql))
 
     def set_hash(self, file_id: int, sha1: str, sample: bytes) -> int | None:

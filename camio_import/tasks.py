@@ -56,7 +56,7 @@ class PostTask:
     error: BaseException | None = None
 
     def run(self) -> None:
-        hashed = HashedClip(self.clip.clip, self.clip.sha1 or "")
+        hashed = HashedClip(self.clip.clip, self.clip.sha1 or "", self.clip.checksum)
         self.receipt = self.hook.post_clip(hashed, self.camera, self._progress, self.cancelled)
 
     def _progress(self, count: int) -> None:

@@ -17,15 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from camio_import import __version__
-from camio_import.content import Hashed, sha1_of
-from camio_import.drive import DriveWatch, drive_is_gone
+from camio_import.copies import CopyFinder
+from camio_import.drive import DriveWatch
 from camio_import.errors import (
     BadAnswer,
     CamioImportError,
     ExitCode,
-    FileChanged,
-    FileUnreadable,
-    FileVanished,
     LedgerUnusable,
     LedgerWriteFailed,
     Refused,
@@ -35,13 +32,9 @@ from camio_import.errors import (
 from camio_import.hooks import CheckedHook
 from camio_import.intake import IntakeCounts
 from camio_import.jobs import is_surely_not_created, request_for
-from camio_import.model import Camera, JobPlan, JobRequest, Reason, RecordedClip, Summary
+from camio_import.model import Camera, JobPlan, JobRequest, Reason, Summary
 from camio_import.progress import (
     Connected,
-    FileDuplicate,
-    FilePostponed,
-    FileSkipped,
-    Hashing,
     JobCreated,
     Planned,
     Reporter,
@@ -137,7 +130,7 @@ class Importer:
                 self._connect(hook)
                 self._sending.register_due_shards()
         self._scan()
-        self._hash_first(everything=hook is not None and hook.needs_all_hashes and not self.options.plan_only)
+        self._find_copies(everything=hook is not None and hook.needs_all_hashes and not self.options.plan_only)
         files, size_bytes = self.ledger.to_do_size()
         self.reporter.handle(Planned(self._scanned.found, files, size_bytes))
         if hook is None or self._sending is None:
@@ -188,47 +181,9 @@ class Importer:
         if self.hook is not None and not self.options.plan_only:
             self._connect(self.hook)
 
-    def _hash_first(self, *, everything: bool) -> None:
-        """Find the duplicates, so that the job's count is right. Only files of one camera and one
-        size can be duplicates of each other; the others are hashed while they are sent."""
-        self.ledger.mark_known_duplicates()
-        for recorded in self.ledger.to_hash_first(everything=everything):
-            file = recorded.clip.file
-            try:
-                hashed = self._hashed(recorded)
-            except FileChanged as error:
-                # Read again when its turn to be sent comes; or, when the job needs its hash now, left out of it.
-                if everything:
-                    self.ledger.postpone(recorded.file_id, str(error))
-                    self.reporter.handle(FilePostponed(file.path, str(error), file.size_bytes, again=False))
-                continue
-            except (FileVanished, FileUnreadable) as error:
-                if (problem := self._drive.problem(error, file.path)) is not None:
-                    raise problem from error
-                if (lost := self._drive.lost_drive(file.path)) is not None:
-                    self.ledger.postpone(recorded.file_id, f"the drive at {lost} is gone")
-                    if self._drive.is_news(lost):
-                        self.reporter.handle(Warned(drive_is_gone(lost)))
-                    continue
-                reason = self._drive.reason(error)
-                self.ledger.skip(recorded.file_id, reason, str(error))
-                self.reporter.handle(FileSkipped(file.path, reason, str(error)))
-                continue
-            self._drive.on_read(file.path)
-            if self.ledger.set_hash(recorded.file_id, hashed.sha1, hashed.sample) is not None:
-                self.reporter.handle(FileDuplicate(file.path, file.size_bytes))
-        self.stop.check()
-
-    def _hashed(self, recorded: RecordedClip) -> Hashed:
-        file = recorded.clip.file
-        done = 0
-
-        def count(read_bytes: int) -> None:
-            nonlocal done
-            done += read_bytes
-            self.reporter.handle(Hashing(file.path, done, file.size_bytes))
-
-        return sha1_of(file, progress=count, cancelled=self.stop.is_set)
+    def _find_copies(self, *, everything: bool) -> None:
+        finder = CopyFinder(self.ledger, drive=self._drive, reporter=self.reporter, stop=self.stop)
+        finder.run(everything=everything)
 
     def _create_job(self, hook: CheckedHook, cameras: Mapping[str, Camera]) -> None:
         outline = self.ledger.job_outline(only_hashed=hook.needs_all_hashes)

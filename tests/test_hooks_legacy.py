@@ -14,7 +14,7 @@ import pytest
 from clips import Video
 from harness import TOKEN, Bench
 
-import camio_import.uploader
+import camio_import.copies
 from camio_import.errors import ExitCode, FileChanged, HookUnusable
 from camio_import.hooks import CheckedHook, HookContext
 from camio_import.hooks.legacy import OriginalHook, RecordStore
@@ -77,7 +77,7 @@ def test_a_file_that_changes_while_everything_is_hashed_is_left_to_the_next_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = bench.clips(3)
-    original = camio_import.uploader.sha1_of
+    original = camio_import.copies.sha1_of
 
     def sha1_of(file: Any, **options: Any) -> Any:
         if file.path == str(paths[1]):
@@ -86,7 +86,7 @@ def test_a_file_that_changes_while_everything_is_hashed_is_left_to_the_next_run(
             raise FileChanged("it changed")
         return original(file, **options)
 
-    monkeypatch.setattr(camio_import.uploader, "sha1_of", sha1_of)
+    monkeypatch.setattr(camio_import.copies, "sha1_of", sha1_of)
     ran = bench.run(hook=load(bench, MODULES / "box_with_jobs.py")[0]).must(3)
     assert (ran.summary.uploaded, ran.summary.pending) == (2, 1)
     monkeypatch.undo()

@@ -12,15 +12,15 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "camio_import"
 
 ROWS: Mapping[str, int] = {
-    "__init__": 0, "errors": 0, "model": 0, "display": 0, "secret": 0, "durable": 0,
+    "__init__": 0, "errors": 0, "model": 0, "display": 0, "secret": 0, "durable": 0, "defaults": 0,
     "walker": 1, "regex_meta": 1, "name_times": 1, "name_mismatch": 1, "patterns": 1,
     "opened_file": 1, "content": 1, "container": 1, "sample_clips": 1,
     "lock": 1, "ledger_file": 1, "known_files": 1, "clip_index": 1, "ledger_report": 1, "state": 1,
     "folder_events": 1, "mounts": 1, "watch_notes": 1, "systemd": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
     "cloud": 2, "hooks": 2, "box": 2, "reading": 2, "comparison": 2,
-    "landing": 3, "account": 3, "intake": 3, "scan": 3, "jobs": 3, "tasks": 3, "registering": 3, "sending": 3,
-    "uploader": 3,
+    "landing": 3, "account": 3, "intake": 3, "scan": 3, "copies": 3, "jobs": 3, "tasks": 3, "registering": 3,
+    "sending": 3, "uploader": 3,
     "lookout": 4, "watch": 4, "formats": 4, "labels": 4, "bookmarks": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip
@@ -37,8 +37,8 @@ SIDEWAYS = frozenset({
     ("watch_notes", "ledger_file"), ("ledger_report", "known_files"), ("ledger_report", "watch_notes"),
     ("known_files", "ledger_file"), ("ledger_report", "ledger_file"), ("ledger_report", "lock"), ("scan", "intake"),
     ("uploader", "intake"), ("uploader", "jobs"), ("watch", "lookout"), ("registering", "tasks"),
-    ("sending", "tasks"), ("sending", "registering"), ("uploader", "scan"), ("uploader", "tasks"),
-    ("uploader", "sending"),
+    ("sending", "tasks"), ("sending", "registering"), ("uploader", "scan"), ("uploader", "copies"),
+    ("uploader", "tasks"), ("uploader", "sending"),
 })  # fmt: skip
 """(who, whom): the imports within a row that are meant."""
 
@@ -54,6 +54,7 @@ RESERVED = {
     "tomllib": {"cli"},
     "cheroot": {"box"},
     "watchdog": {"folder_events"},
+    "xxhash": {"content"},
 }
 """Library -> the modules (or packages) that may import it."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camio_import.model import DEFAULT_PATTERN
+from camio_import.defaults import DEFAULT_PATTERN
 from camio_import.patterns import propose
 from camio_import.regex_meta import PathPattern
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from camio_import.defaults import DEFAULT_PATTERN
 from camio_import.errors import PatternError
-from camio_import.model import DEFAULT_PATTERN, PathReading, Reason
+from camio_import.model import PathReading, Reason
 from camio_import.name_mismatch import split_pattern
 from camio_import.regex_meta import PathPattern, Unread, sendable_name
 

@@ -17,10 +17,11 @@ from runs import PATTERN, Recorder, TakesEverything, TakesJobs, clip_reader, run
 
 from camio_import.content import SAMPLE_WINDOW_BYTES
 from camio_import.errors import Cancelled, Refused
+from camio_import.ledger_file import COMMIT_CHANGES
 from camio_import.ledger_report import FileRow, LedgerReport
 from camio_import.model import Reason
 from camio_import.progress import FileSkipped, Scanning
-from camio_import.scan import COMMIT_FILES, Scanner
+from camio_import.scan import Scanner
 from camio_import.state import Ledger
 from camio_import.walker import Walker
 from camio_import.workers import StopRequest
@@ -494,7 +495,7 @@ def test_a_stop_in_the_middle_of_a_scan_keeps_the_books_right(tmp_path, storage,
 def test_a_killed_scan_repeats_at_most_one_batch(tmp_path, storage):
     vids = tmp_path / "vids"
     vids.mkdir()
-    for number in range(COMMIT_FILES + 50):
+    for number in range(COMMIT_CHANGES + 50):
         (vids / f"{number:04}.mp4").write_bytes(b"no match")
     code = (
         "import os, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[3])\n"
@@ -506,12 +507,12 @@ def test_a_killed_scan_repeats_at_most_one_batch(tmp_path, storage):
         "scan(Ledger(Path(sys.argv[1]), destination='test'), sys.argv[2], check_cancelled=check)\n"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(storage), str(vids), str(Path(__file__).parent), str(COMMIT_FILES + 20)]
+        [sys.executable, "-c", code, str(storage), str(vids), str(Path(__file__).parent), str(COMMIT_CHANGES + 20)]
     )
     assert answer.returncode == -9
-    assert len(rows(storage)) == COMMIT_FILES
+    assert len(rows(storage)) == COMMIT_CHANGES
     with Ledger(storage, destination="test") as ledger:
-        assert scan(ledger, vids).found == COMMIT_FILES + 50
+        assert scan(ledger, vids).found == COMMIT_CHANGES + 50
 
 
 def test_the_first_new_file_is_told_once_and_outside_of_a_transaction(vids, ledger):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camio_import.cli import import_command
-from camio_import.cli.options import bytes_from, interval_from, seconds_from
+from camio_import.cli.arguments import bytes_from, interval_from, seconds_from
 from camio_import.cli.settings import Settings, settings_from, station_settings
 from camio_import.errors import UsageError
 

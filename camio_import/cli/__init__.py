@@ -32,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     verb = arguments[0] if arguments and arguments[0] in VERBS else "import"
     rest = list(arguments[1:] if verb != "import" else arguments)
     try:
+        if verb == "import" and not {"-h", "--help", "--version"}.isdisjoint(rest):
+            # These show something and end; nothing else is loaded for them.
+            import_module("camio_import.cli.import_parser").parser().parse_strictly(rest)
         module = import_module(f"camio_import.cli.{verb}_command")
         return int(module.main(rest))
     except CamioImportError as error:

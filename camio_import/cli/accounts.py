@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camio_import.cli.arguments import LOCAL
 from camio_import.cli.ledgers import Destination, destination_of, ledger_path
-from camio_import.cli.options import LOCAL, box_address, environment
+from camio_import.cli.options import box_address, environment
 from camio_import.cli.settings import PREFIX, Settings, settings_from, station_settings, variables_with_token
 from camio_import.display import shown
 from camio_import.errors import CredentialsRefused, UsageError

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from camio_import.cli.options import Parser, port_number, state_folder
+from camio_import.cli.arguments import Parser, port_number
+from camio_import.cli.options import state_folder
 from camio_import.display import count, shown
 from camio_import.errors import ExitCode
 

@@ -14,15 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camio_import.cli.options import (
-    Parser,
-    add_reading_options,
-    extensions_from,
-    folder_from,
-    is_terminal,
-    reader_from,
-    zone_from,
-)
+from camio_import.cli.arguments import Parser, add_reading_options
+from camio_import.cli.options import extensions_from, folder_from, is_terminal, reader_from, zone_from
 from camio_import.display import count, duration, moment, shortened, shown, size, table
 from camio_import.errors import ExitCode
 from camio_import.model import FoundFile

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from camio_import.cli.options import Parser
+from camio_import.cli.arguments import Parser
 from camio_import.cli.station_file import OF_A_FOLDER
 from camio_import.display import shown, table
 from camio_import.errors import ExitCode

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from camio_import.cli.accounts import local_box_folder
-from camio_import.cli.options import Parser, is_terminal
+from camio_import.cli.arguments import Parser
+from camio_import.cli.options import is_terminal
 from camio_import.display import moment, shown, table
 from camio_import.errors import ExitCode, UsageError
 

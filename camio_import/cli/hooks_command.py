@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from camio_import.cli.options import Parser
+from camio_import.cli.arguments import Parser
 from camio_import.display import shown, table
 from camio_import.errors import ExitCode, UsageError
 

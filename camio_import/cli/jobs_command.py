@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from camio_import.cli.accounts import account_settings, add_account_options, ledger_if_any, open_account
-from camio_import.cli.options import Parser, is_terminal, seconds_from
+from camio_import.cli.arguments import Parser, seconds_from
+from camio_import.cli.options import is_terminal
 from camio_import.display import columns_wide, count, duration, moment, shown, table, wrapped
 from camio_import.errors import ExitCode, UsageError
 from camio_import.workers import Clock, StopRequest, SystemClock

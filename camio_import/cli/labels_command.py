@@ -20,7 +20,8 @@ from camio_import.cli.accounts import (
     ledger_if_any,
     open_account,
 )
-from camio_import.cli.options import Parser, is_terminal, seconds_from
+from camio_import.cli.arguments import Parser, seconds_from
+from camio_import.cli.options import is_terminal
 from camio_import.display import count, duration, moment, shown, shown_start
 from camio_import.durable import write_whole
 from camio_import.errors import CamioImportError, Cancelled, ExitCode, UsageError

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camio_import.cli.options import Parser, box_address, hook_data_from, state_folder
+from camio_import.cli.arguments import Parser
+from camio_import.cli.options import box_address, hook_data_from, state_folder
 from camio_import.cli.service_files import SYSTEMS, Command, ServicePlan, Station, System, plan_for
 from camio_import.display import shown
 from camio_import.durable import write_whole

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camio_import.cli.import_command import parser, split_targets
-from camio_import.cli.options import Parser, box_address, token_in, zone_from
+from camio_import.cli.arguments import Parser
+from camio_import.cli.import_command import split_targets
+from camio_import.cli.import_parser import parser
+from camio_import.cli.options import box_address, token_in, zone_from
 from camio_import.cli.station_file import (
     MAX_SILENCE,
     Given,

@@ -15,13 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from camio_import.cli.options import (
-    box_address,
-    extensions_from,
-    hook_data_from,
-    silence_from,
-    zone_from,
-)
+from camio_import.cli.arguments import silence_from
+from camio_import.cli.options import box_address, extensions_from, hook_data_from, zone_from
 from camio_import.errors import UsageError
 
 MAX_SILENCE = argparse.Action(["--max_silence"], "max_silence", type=silence_from)

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from camio_import.cli.arguments import Parser, silence_from
 from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
-from camio_import.cli.options import Parser, silence_from
 from camio_import.cli.quiet_cameras import QuietCamera, SilenceLimits, quiet_cameras
 from camio_import.cli.station_status import (
     StationStatus,

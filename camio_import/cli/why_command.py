@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from camio_import.cli.arguments import Parser
 from camio_import.cli.ledgers import existing_ledgers, ledger_to_show
-from camio_import.cli.options import Parser, extensions_from
+from camio_import.cli.options import extensions_from
 from camio_import.cli.station_status import StationStatus, how_landing, station_status
 from camio_import.cli.status_command import ledger_asked_for, settings_of_station
 from camio_import.display import duration, moment, shown, size

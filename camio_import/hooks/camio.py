@@ -332,7 +332,7 @@ class CamioHook:
             "timestamp": utc_milliseconds(clip.clip.starts_at),
         }
         file = clip.clip.file
-        with open_body(file, progress=progress, cancelled=cancelled, sha1=clip.sha1) as body:
+        with open_body(file, progress=progress, cancelled=cancelled, sha1=clip.sha1, checksum=clip.checksum) as body:
             try:
                 answer = self._box.call("POST", "/box/content", query=query, body=body)
             except BadAnswer as error:

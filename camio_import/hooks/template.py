@@ -116,7 +116,7 @@ def post_clip(
     `requests` as `data=`. It never gives more bytes than the file had, and notices when the file is
     changed meanwhile.
     """
-    with open_body(clip.clip.file, progress=progress, cancelled=cancelled, sha1=clip.sha1):
+    with open_body(clip.clip.file, progress=progress, cancelled=cancelled, sha1=clip.sha1, checksum=clip.checksum):
         # TO DO: send it. With the library requests, for example (open_body(…) as body, above):
         #
         #   answer = requests.post(
