@@ -57,7 +57,7 @@ class ClipSource:
         return b"".join(self.parts(number, filler_bytes=filler_bytes))
 
     def write(self, path: Path, number: int, size_bytes: int, *, is_sparse: bool = False) -> None:
-        """Write a whole video of that size. What fills it up is random; when sparse, a hole with 1 MiB at either end."""
+        """Write a whole video of that size. What fills it up is random; when sparse, a hole between two MiB of it."""
         free_bytes = size_bytes - len(self._head) - len(self._index)
         with open(path, "wb") as file:
             file.write(self._head + b"\0\0\0\1free" + free_bytes.to_bytes(8, "big") + b"%09d" % number)
@@ -86,15 +86,19 @@ def _without_index(clip: bytes) -> tuple[bytes, bytes]:
 # --- the command --------------------------------------------------------------------------------
 
 
-def environment(home: Path) -> dict[str, str]:
-    """An environment with a home of its own, and without variables that could change what the command does."""
-    home.mkdir(parents=True, exist_ok=True)
-    kept = {
+def plain_environment() -> dict[str, str]:
+    """This one, without variables that could change what the command does or how quickly Python starts."""
+    return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("CAMIO_", "XDG_")) and name not in ("HOME", "PYTHONPATH", "NOTIFY_SOCKET")
+        if not name.startswith(("CAMIO_", "XDG_", "PYTHON")) and name != "NOTIFY_SOCKET"
     }
-    return {**kept, "HOME": str(home), "CAMIO_OAUTH_TOKEN": "benchmark", "PYTHONIOENCODING": "utf-8"}
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A plain environment with a home of its own."""
+    home.mkdir(parents=True, exist_ok=True)
+    return {**plain_environment(), "HOME": str(home), "CAMIO_OAUTH_TOKEN": "benchmark", "PYTHONIOENCODING": "utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +180,9 @@ class Station:
         return self.command(*arguments, str(folder), "camio", self._box)
 
     def _start(self, arguments: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = self.command(*arguments)
         return subprocess.Popen(
-            self.command(*arguments), env=self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command, env=self.variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
 
     @property

@@ -93,7 +93,11 @@ Action = tuple[str, str, Sequence[Any]]
 """Module, function and arguments: what a run does to itself before it begins."""
 
 
-def kill_at(step: str, count: int = 1, signal_number: int = signal.SIGKILL) -> Action:
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows has none; there, nothing in here can be used."""
+
+
+def kill_at(step: str, count: int = 1, signal_number: int = KILL) -> Action:
     """The signal comes when the step happens for the `count`-th time."""
     return __name__, "arm", (step, count, int(signal_number))
 
@@ -173,8 +177,17 @@ class Forked:
         os.kill(self.pid, number)
 
     def wait(self, timeout_s: float = LONGEST_RUN_S) -> int:
-        """The exit status, negative after a signal. To be called once. Raises TimeoutError."""
-        return int(self._launcher._answer(timeout_s))
+        """The exit status, negative after a signal. To be called once.
+
+        Raises:
+            TimeoutError: it was not over; now it is.
+        """
+        try:
+            return int(self._launcher._answer(timeout_s))
+        except TimeoutError:
+            self.send_signal(KILL)
+            self._launcher._answer(LONGEST_RUN_S)
+            raise
 
 
 # --- in the launcher --------------------------------------------------------------------------

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clips import many_clips, tiny_clip_bytes
 from command import PATTERN, TOKEN, run
-from killer import STEPS
+from killer import STEPS, Launcher, kill_at
 
 from camio_import.box import EmbeddedBox
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 FILES = 12
-KILLER = (str(Path(__file__).with_name("killer.py")),)
 COUNTS = {"file found": 7, "hash known": 5, "upload begun": 4, "accepted, not recorded": 6, "upload recorded": 9}
 
 
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    with Launcher() as running:
+        yield running
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_every_file_arrives_after_a_kill(step: str, tmp_path: Path) -> None:
+def test_every_file_arrives_after_a_kill(step: str, launcher: Launcher, tmp_path: Path) -> None:
     videos, ledger = tmp_path / "videos", tmp_path / "ledger.db"
     many_clips(videos, FILES)
     (videos / "CAM_A-1999999999.mp4").write_bytes(tiny_clip_bytes(7))
@@ -33,11 +40,14 @@ def test_every_file_arrives_after_a_kill(step: str, tmp_path: Path) -> None:
             "--regex", PATTERN, "--storage", ledger, "--api_url", box.url, "--workers", "2",
             videos, f"{box.host}:{box.port}",
         ]  # fmt: skip
-        killed = run(step, str(COUNTS.get(step, 1)), *command, program=KILLER, home=tmp_path, CAMIO_OAUTH_TOKEN=TOKEN)
-        assert killed.status == -signal.SIGKILL, killed
+
+        def status_of_run(**options: object) -> int:
+            return launcher.start(*command, home=tmp_path, CAMIO_OAUTH_TOKEN=TOKEN, **options).wait()  # type: ignore[arg-type]
+
+        assert status_of_run(before=[kill_at(step, COUNTS.get(step, 1))]) == -signal.SIGKILL
         before = _uploaded(ledger)
 
-        run(*command, home=tmp_path, CAMIO_OAUTH_TOKEN=TOKEN).must(0)
+        assert status_of_run() == 0
 
         on_disk = {(path.name.split("-")[0], _sha1(path)) for path in videos.iterdir()}
         in_box = {(content.camera_name, content.sha1) for content in box.contents()}
@@ -50,18 +60,20 @@ def test_every_file_arrives_after_a_kill(step: str, tmp_path: Path) -> None:
         _assert_every_shard_is_registered(box, ledger)
 
         calls = len(box.log)
-        run(*command, home=tmp_path, CAMIO_OAUTH_TOKEN=TOKEN).must(0)
+        assert status_of_run() == 0
         assert len(box.log) == calls, "a run with nothing new calls nobody"
-    assert not list(tmp_path.glob("ledger.db.lock*"))
+    assert sorted(path.name for path in tmp_path.glob("ledger.db*")) == ["ledger.db"]
 
 
 @pytest.mark.parametrize("step", ["upload recorded", "shard due"])
-def test_an_import_into_the_box_inside_the_program_carries_on_too(step: str, tmp_path: Path) -> None:
+def test_an_import_into_the_box_inside_the_program_carries_on_too(
+    step: str, launcher: Launcher, tmp_path: Path
+) -> None:
     """Its port is another one in each run, and the job was made under the first."""
     many_clips(tmp_path / "videos", 4)
     command = ["--regex", PATTERN, "--storage", tmp_path / "ledger.db", tmp_path / "videos", "local"]
-    killed = run(step, str(COUNTS.get(step, 1) // 2 or 1), *command, program=KILLER, home=tmp_path)
-    assert killed.status == -signal.SIGKILL, killed
+    killing = [kill_at(step, COUNTS.get(step, 1) // 2 or 1)]
+    assert launcher.start(*command, home=tmp_path, before=killing).wait() == -signal.SIGKILL
     run(*command, home=tmp_path).must(0)
     with EmbeddedBox(tmp_path / "ledger-box") as box:
         assert len(box.contents()) == 4
