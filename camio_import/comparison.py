@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from camio_import.known_files import KnownFile, KnownFiles
 from camio_import.model import FoundFile, Rejected
 from camio_import.walker import Walker
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """One path. `item` is what is on the disk, or None when it has gone; `known` is what the ledger has.
 
     For a folder as such `name` is empty and `folder_path` is the folder itself: `item` then says that
@@ -47,17 +46,22 @@ def compare(walker: Walker, known_files: KnownFiles) -> Iterator[Compared]:
             note = None if folder is None else known_files.at(folder, b"")
             yield Compared(item.path, item.relative_path, b"", item, note)
             continue
-        folder_path, name = os.path.split(item.path)
-        if open_folder is None or open_folder.path != folder_path:
+        name = None if open_folder is None else open_folder.name_of(item.path)
+        if open_folder is None or name is None:
             if open_folder is not None:
                 yield from open_folder.rest()
+            folder_path, name = os.path.split(item.path)
             open_folder = _KnownInFolder(folder_path, item.relative_path.rpartition("/")[0], known_files)
             if open_folder.folder is None:
                 visited.add(folder_path)
             else:
                 visited.add(open_folder.folder)
                 yield from _note_of(open_folder.folder, folder_path, open_folder.relative_path, known_files)
-        yield from open_folder.up_to(os.fsencode(name), item)
+        encoded = os.fsencode(name)
+        if open_folder.is_next(encoded):  # by far the most frequent case
+            yield Compared(open_folder.path, open_folder.relative_path, encoded, item, open_folder.take())
+        else:
+            yield from open_folder.up_to(encoded, item)
     if open_folder is not None:
         yield from open_folder.rest()
     if is_anything_there:
@@ -89,25 +93,38 @@ class _KnownInFolder:
     def __init__(self, path: str, relative_path: str, known_files: KnownFiles) -> None:
         self.path = path
         self.relative_path = relative_path
+        self._prefix = os.path.join(path, "")  # noqa: PTH118
         self.folder = known_files.folder(path)
         self._files = iter(()) if self.folder is None else known_files.in_folder(self.folder)
         self._next = next(self._files, None)
+
+    def name_of(self, path: str) -> str | None:
+        """The name of a file of this very folder; None for one that lies elsewhere."""
+        if not path.startswith(self._prefix):
+            return None
+        name = path[len(self._prefix) :]
+        return None if os.sep in name else name
+
+    def is_next(self, name: bytes) -> bool:
+        return self._next is not None and self._next.name == name
+
+    def take(self) -> KnownFile | None:
+        known, self._next = self._next, next(self._files, None)
+        return known
 
     def up_to(self, name: bytes, item: FoundFile | Rejected) -> Iterator[Compared]:
         """The files that come before `name`, and are thus not on the disk; then the one of that name."""
         while self._next is not None and self._next.name < name:
             yield self._gone(self._next)
-            self._next = next(self._files, None)
-        known = None
-        if self._next is not None and self._next.name == name:
-            known, self._next = self._next, next(self._files, None)
+            self.take()
+        known = self.take() if self.is_next(name) else None
         yield Compared(self.path, self.relative_path, name, item, known)
 
     def rest(self) -> Iterator[Compared]:
         """Those after the last name asked for."""
         while self._next is not None:
             yield self._gone(self._next)
-            self._next = next(self._files, None)
+            self.take()
 
     def _gone(self, known: KnownFile) -> Compared:
         return Compared(self.path, self.relative_path, known.name, None, known)

@@ -80,6 +80,12 @@ class Scanner:
             self._seen += 1
             if self._seen % 100 == 0:
                 self._report(os.path.dirname(compared.path))  # noqa: PTH120
+            if (
+                compared.known is not None
+                and isinstance(compared.item, FoundFile)
+                and self._intake.is_delivered(compared.known, compared.item)
+            ):
+                continue
             place = Place(
                 self._intake.folder_id(compared.folder_path, compared.relative_folder), compared.name, compared.known
             )

@@ -80,8 +80,9 @@ class Walker:
                 self.unreadable.append(path)
                 yield _rejected_folder(path, relative_path, error)
                 continue
+            prefix, relative_prefix = os.path.join(path, ""), _join(relative_path, "")  # noqa: PTH118
             for name in names:
-                yield look_at(os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
+                yield look_at(prefix + name, relative_prefix + name)
             waiting.extend(
                 (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
                 for name in reversed(subfolders)

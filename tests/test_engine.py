@@ -345,10 +345,11 @@ class Slots:
 
     THREAD_SAFE = True
 
-    def __init__(self, *, busy_from: int = 0, busy_to: int = 0) -> None:
+    def __init__(self, *, busy: range = range(0), width: int = 100) -> None:
         self.lock = threading.Lock()
-        self.now = self.most = self.calls = 0
-        self.busy = range(busy_from, busy_to)
+        self.now = self.most = self.calls = self.refused = 0
+        self.busy = busy
+        self.width = width
 
     def register_cameras(self, *, camera_names: Any) -> dict[str, Camera]:
         return {name: Camera(name, f"id of {name}") for name in camera_names}
@@ -359,11 +360,13 @@ class Slots:
             number = self.calls
             self.now += 1
             self.most = max(self.most, self.now)
+            if self.now > self.width or number in self.busy:
+                self.now -= 1
+                self.refused += 1
+                raise RetryLater("busy", busy=True)
         threading.Event().wait(0.01)
         with self.lock:
             self.now -= 1
-        if number in self.busy:
-            raise RetryLater("busy", busy=True)
         return Receipt(clip.clip.file.size_bytes)
 
 
@@ -383,20 +386,34 @@ def test_concurrency_starts_at_two_and_grows(bench: Bench, monkeypatch: pytest.M
     assert 2 < hook.most <= 8
 
 
-def test_concurrency_is_halved_once_for_each_busy_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[tuple[int, int]] = []
+def test_a_service_that_takes_nothing_for_a_while_is_left_in_peace(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = 0
     original = Concurrency.on_busy
 
     def on_busy(self: Concurrency) -> None:
-        before = self.limit
+        nonlocal times
+        times += 1
         original(self)
-        limits.append((before, self.limit))
 
     monkeypatch.setattr(Concurrency, "on_busy", on_busy)
     bench.clips(60)
-    bench.run(hook=Slots(busy_from=30, busy_to=33)).must(0)
-    assert len(limits) == 1
-    assert limits[0][0] >= 3 and limits[0][1] == limits[0][0] // 2
+    hook = Slots(busy=range(30, 45))
+    ran = bench.run(hook=hook).must(0)
+    assert times == 1
+    assert hook.refused == 15
+    assert 5 < ran.seconds < 60 * 15
+    assert ran.all(Waiting)
+
+
+def test_a_service_that_takes_only_so_many_at_once_is_not_waited_for(bench: Bench) -> None:
+    bench.clips(200)
+    hook = Slots(width=3)
+    ran = bench.run(hook=hook).must(0)
+    assert hook.most == 4, "one more is tried now and then"
+    assert hook.refused <= 8
+    assert not ran.all(Waiting)
 
 
 def test_a_fixed_number_of_workers(bench: Bench) -> None:

@@ -94,6 +94,37 @@ def test_concurrency() -> None:
     assert adaptive.limit == 1
 
 
+def accepted(concurrency: Concurrency, times: int) -> None:
+    for _ in range(times):
+        concurrency.on_accepted()
+
+
+def test_what_was_refused_is_tried_again_ever_more_rarely() -> None:
+    adaptive = Concurrency()
+    accepted(adaptive, 4 + 6)
+    assert adaptive.limit == 4
+    for caution in (25, 50, 100):
+        adaptive.on_too_many(3)
+        assert adaptive.limit == 3
+        accepted(adaptive, 3 * caution - 1)
+        assert adaptive.limit == 3
+        accepted(adaptive, 1)
+        assert adaptive.limit == 4
+    accepted(adaptive, 8)
+    assert adaptive.limit == 5, "it works now: what was known is out of date"
+
+
+def test_a_width_that_has_worked_is_soon_tried_again() -> None:
+    adaptive = Concurrency()
+    accepted(adaptive, 4 + 6)
+    adaptive.on_too_many(3)
+    accepted(adaptive, 6)
+    adaptive.on_too_many(2)  # the service had not yet noticed that one was done
+    assert adaptive.limit == 2
+    accepted(adaptive, 4)
+    assert adaptive.limit == 3
+
+
 def test_a_fixed_concurrency_stays() -> None:
     fixed = Concurrency(fixed=3)
     fixed.on_busy()
