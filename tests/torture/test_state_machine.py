@@ -268,6 +268,8 @@ class History(RuleBasedStateMachine):
         self.bench = LoggedBench(self.place, self.box)
         self.disk = Disk(self.bench.folder)
         self.uploaded: set[tuple[str, str]] = set()
+        self.in_flight: set[int] = set()
+        self.in_flight_at_changes = 0
         self.uploading_at_kills = 0
         self.is_unchecked = False
 
@@ -315,7 +317,13 @@ class History(RuleBasedStateMachine):
     @rule(new=ADDITIONS, moment=MOMENTS, changes=st.lists(CHANGES, min_size=1, max_size=3))
     def run_while_files_change(self, new: Change, moment: Moment, changes: list[Change]) -> None:
         self.change([new])
-        self.run(at(moment, lambda: self.change(changes)))
+
+        def change_under_hands() -> None:
+            # The Box may take one of these as it was, and it is sent again as it is, even if only its time is new.
+            self.in_flight_at_changes += len(self.in_flight)
+            self.change(changes)
+
+        self.run(at(moment, change_under_hands))
 
     @rule(new=ADDITIONS, moment=MOMENTS)
     def run_and_kill(self, new: Change, moment: Moment) -> None:
@@ -342,7 +350,16 @@ class History(RuleBasedStateMachine):
             self.uploading_at_kills += self.count("SELECT count(*) FROM file WHERE state = 'uploading'")
 
     def run(self, on_event: Callable[[Event], object], **options: Any) -> Ran:
-        ran = self.bench.run(on_event=on_event, patience_s=PATIENCE_S, **options)
+        self.in_flight.clear()
+
+        def watched(event: Event) -> None:
+            if isinstance(event, UploadStarted):
+                self.in_flight.add(event.file_id)
+            elif isinstance(event, FileUploaded | UploadStopped):
+                self.in_flight.discard(event.file_id)
+            on_event(event)
+
+        ran = self.bench.run(on_event=watched, patience_s=PATIENCE_S, **options)
         self.is_unchecked = True
         summary = ran.summary
         assert summary.accounted_for == summary.found, f"11: {summary}"
@@ -407,10 +424,8 @@ class History(RuleBasedStateMachine):
             not post.answered and post.content_bytes in (None, post.info.content_length)
             for post in self.box.log.posts()
         )  # fmt: skip
-        not_waited_for = self.count(
-            "SELECT count(*) FROM history WHERE what = 'stopped before the service had answered'"
-        )
-        return self.uploading_at_kills + not_told + not_waited_for
+        not_waited_for = self.count("SELECT count(*) FROM history WHERE what LIKE 'stopped before%'")
+        return self.in_flight_at_changes + self.uploading_at_kills + not_told + not_waited_for
 
 
 def at(moment: Moment, do: Callable[[], object]) -> Callable[[Event], None]:
@@ -428,6 +443,16 @@ def at(moment: Moment, do: Callable[[], object]) -> Callable[[Event], None]:
 @pytest.mark.long_running
 def test_any_history_ends_with_every_file_accounted_for() -> None:
     run_state_machine_as_test(History, settings=SETTINGS)
+
+
+@pytest.mark.xfail(strict=True, reason="what was sent whole is given up while its answer is on the way")
+def test_a_stop_waits_for_the_answer_to_what_was_sent(bench: Bench) -> None:
+    bench.clips(1)
+    stop = StopRequest()
+    bench.box.faults.add(Fault(callback=lambda request: stop.ask(ExitCode.INTERRUPTED), stall_s=0.5))
+    bench.run(stop=stop).must(ExitCode.INTERRUPTED)
+    bench.run().must(ExitCode.OK)
+    bench.assert_accounted()
 
 
 # --- negative controls: with a defect switched on, the machine stops at what it breaks ----------------
