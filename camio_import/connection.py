@@ -114,7 +114,13 @@ class _WatchfulConnection(HTTPConnection):
         self._is_head_sent = True
 
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]
-        check_cancelled = self._outgoing.check_cancelled if self._outgoing else lambda: None
+        outgoing = self._outgoing
+
+        def check_cancelled() -> None:
+            # What was sent whole may have been taken: its answer is worth more than a quick end, which
+            # is the engine's to bound.
+            if outgoing is not None and not outgoing.is_sent:
+                outgoing.check_cancelled()
 
         def read_answer(sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
             if self._can_watch():

@@ -69,7 +69,8 @@ REFUSED_AT_FIRST = 10
 """So many files in a row that a hook module breaks on, or that a service refuses before it ever
 took one, are not the files' fault: the run stops."""
 WRITTEN_AGAIN = "it is being written again"
-WIND_DOWN_S = 8.0
+WIND_DOWN_S = 6.0
+"""So long an answer is waited for that is on its way when the user asks to stop."""
 TICK_S = 0.2
 
 

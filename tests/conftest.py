@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command import IS_LONG
 from harness import Bench
+from hypothesis import settings
 
 from camio_import.box import EmbeddedBox
+
+# The ordinary run is the same each time; make torture looks for what nobody has thought of.
+settings.register_profile("repeatable", derandomize=not IS_LONG, print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:

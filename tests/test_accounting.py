@@ -104,7 +104,7 @@ class Disk:
             os.path.join(folder, name)
             for folder, _, names in os.walk(self.root)
             for name in names
-            if name.lower().endswith(".mp4") and not name.startswith("._")
+            if name.lower().endswith(".mp4") and not name.startswith(("._", "~", ".~"))
         )
 
 

@@ -397,9 +397,12 @@ class History(RuleBasedStateMachine):
         self.box.faults.clear()
         if not self.is_box_up:
             self.box.start()
+        if not self.disk.files():
+            # An empty folder may be a drive that is not there: nothing of it is called gone.
+            self.disk.carry_out(Change("add", 0, Place("", "CAM_A", 9), 9))
         for _ in range(RUNS_TO_CONVERGE):
             summary = self.run(lambda event: None, retry_failed=True).summary
-            if not summary.pending and not summary.failed:
+            if not (summary.pending or summary.failed or summary.gone):
                 break
         self.is_unchecked = True
         self.nothing_is_false()
@@ -424,7 +427,9 @@ class History(RuleBasedStateMachine):
             not post.answered and post.content_bytes in (None, post.info.content_length)
             for post in self.box.log.posts()
         )  # fmt: skip
-        not_waited_for = self.count("SELECT count(*) FROM history WHERE what LIKE 'stopped before%'")
+        not_waited_for = self.count(
+            "SELECT count(*) FROM history WHERE what = ?", "stopped before the service had answered"
+        )
         return self.in_flight_at_changes + self.uploading_at_kills + not_told + not_waited_for
 
 
@@ -445,7 +450,6 @@ def test_any_history_ends_with_every_file_accounted_for() -> None:
     run_state_machine_as_test(History, settings=SETTINGS)
 
 
-@pytest.mark.xfail(strict=True, reason="what was sent whole is given up while its answer is on the way")
 def test_a_stop_waits_for_the_answer_to_what_was_sent(bench: Bench) -> None:
     bench.clips(1)
     stop = StopRequest()
