@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 # Test processes at once; the tests do not depend on it. They wait for disks and sockets half of the time.
 JOBS   ?= 4
 
-.PHONY: demo test lint torture bench soak clean
+.PHONY: demo test lint torture bench bench-watch soak long-run clean
 
 demo: $(VENV)/.installed
 	$(BIN)/camio-import demo
@@ -20,18 +20,28 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The long versions of the tests: a million files, many kills.
-torture: $(VENV)/.installed-dev
-	CAMIO_IMPORT_LONG_TESTS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+# The long versions of the tests: thousands of kills and crash images, a million files (about an hour).
+torture: $(VENV)/.installed-torture
+	CAMIO_IMPORT_LONG_TESTS=1 $(BIN)/python -m pytest -n $(JOBS) -rA --junit-xml=torture.xml $(ARGS) > torture.log || (tail -n 40 torture.log; false)
+	tail -n 1 torture.log
+	$(BIN)/python tests/reliability.py torture.xml
 
-# What a watch costs, and how quick it is: see benchmarks/README.md (Linux, about ten minutes).
+# How quick it is, against others in the same run: see benchmarks/README.md (16 GB of room; an hour or two).
 bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# What a watch costs, and how quick it is (Linux, about ten minutes).
+bench-watch: $(VENV)/.installed
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/idle.py
 
 # A watch under 100,000 arrivals, kills and a Box that goes away; shorter: make soak ARGS="--arrivals 2000"
 soak: $(VENV)/.installed
 	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+# One import of 200,000 clips into a Box with every fault (half an hour); shorter: make long-run ARGS="--clips 10000"
+long-run: $(VENV)/.installed
+	$(BIN)/python benchmarks/long_run.py $(ARGS)
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +52,10 @@ $(VENV)/.installed: $(VENV)/bin/pip pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-torture: $(VENV)/.installed-dev requirements-torture.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-torture.txt
 	touch $@
 
 clean:

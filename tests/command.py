@@ -15,6 +15,9 @@ import pytest
 PATTERN = r".*/(?P<camera>\w+?)\-(?P<epoch>\d+)\.mp4"
 TOKEN = "canary-token-4711"
 
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A folder for many short-lived ledgers: none of them waits for a disk there. None: the usual one."""
+
 IS_LONG = bool(os.environ.get("CAMIO_IMPORT_LONG_TESTS"))
 """Whether `make torture` runs: many more kills, files and examples."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clips import distinct_clip_bytes
+from command import IN_MEMORY
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from runs import TakesEverything, TakesJobs, run_import
@@ -142,7 +143,7 @@ def check_books(disk: Disk, storage: Path, summary: Summary, hook: TakesEverythi
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=TREES, changes=CHANGES, with_jobs=st.booleans())
 def test_the_counts_add_up_whatever_is_on_the_disk(tree, changes, with_jobs):
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
         disk = Disk(Path(place, "vids"))
         for where, content in tree.items():
             tolerated(disk, ("write", where, content))
@@ -171,7 +172,7 @@ def test_the_counts_add_up_when_clips_are_refused(tree, changes, refused, with_j
         if Path(clip.clip.file.path).read_bytes() in sizes_and_bytes:
             raise Refused("it is not wanted")
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
         disk = Disk(Path(place, "vids"))
         for where, content in tree.items():
             tolerated(disk, ("write", where, content))

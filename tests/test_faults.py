@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 from clips import Video, many_clips, tree
-from command import PATTERN, TOKEN, Ran, environment, needs
+from command import IS_LONG, PATTERN, TOKEN, Ran, environment, needs
 from harness import Bench, SkippingClock, eventually, sha1
 from runs import clip_reader, run_import
 
@@ -39,7 +39,6 @@ from camio_import.regex_meta import PathPattern
 from camio_import.state import Ledger
 from camio_import.transport import HttpClient
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 PROGRAM = (sys.executable, "-m", "camio_import")
 DEADLINE_S = 120
 

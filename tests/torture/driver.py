@@ -25,6 +25,7 @@ if __name__ == "__main__":
 
 from checks import Kind
 from clips import distinct_clip_bytes
+from command import IN_MEMORY
 from killer import KILL, STEPS, TROUBLE_STEPS, Action, Forked, Launcher, kill_at
 from scenario import Disk, Real, World
 
@@ -319,7 +320,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="how often it is killed (default: %(default)s)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a new folder for everything, which is kept")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary, Launcher(Path(__file__).parent) as launcher:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as temporary, Launcher(Path(__file__).parent) as launcher:
         try:
             hits = torture(options.seed, options.kills, options.keep or Path(temporary), launcher)
         except TortureFailed as error:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from clips import FIRST_EPOCH, distinct_clip_bytes
+from command import IN_MEMORY, IS_LONG
 from harness import TOKEN, Bench, SkippingClock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,15 +30,13 @@ from camio_import.errors import CamioImportError, ExitCode
 from camio_import.hooks.camio import local_camera_id
 from camio_import.model import Reason
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
-
 JOB = "job4711"
 CAMERA = "CAM_A"
 
 
 def examples(ordinarily: int) -> settings:
     return settings(
-        max_examples=ordinarily * (50 if IS_LONG else 1),
+        max_examples=ordinarily * (10 if IS_LONG else 1),
         derandomize=not IS_LONG,
         database=None,
         deadline=None,
@@ -185,7 +184,7 @@ ONE_ANSWER = st.sampled_from(sorted(CALLS)).flatmap(
 @pytest.fixture(scope="module")
 def shared_box() -> Iterator[EmbeddedBox]:
     """One Box for all examples: which files it has is asked of its log."""
-    place = tempfile.mkdtemp()
+    place = tempfile.mkdtemp(dir=IN_MEMORY)
     with EmbeddedBox(Path(place), shard_size=2, device_id="BOX1", fsync=False, keep_content=False) as box:
         yield box
     shutil.rmtree(place)
@@ -234,7 +233,7 @@ def check_import(box: EmbeddedBox, name: str, answer: AnAnswer, times: int | Non
         how_often = times if call == name else None
         box.faults.add(Fault(on=is_meant, status=said.status, headers=said.headers, body=body, times=how_often))
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
         bench = Bench(Path(place), box)
         for number in range(3):
             path = bench.folder / f"{CAMERA}-{FIRST_EPOCH + number * 600}.mp4"

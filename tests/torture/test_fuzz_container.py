@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 from clips import Video, audio_only_bytes
+from command import IS_LONG
 from fuzz_container import check
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 SETTINGS = settings(
-    max_examples=100_000 if IS_LONG else 400,
+    max_examples=20_000 if IS_LONG else 400,
     derandomize=not IS_LONG,
     database=None,
     deadline=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
-FUZZING_S = 900
+FUZZING_S = 180
 MOST_MEMORY_BYTES = 256 << 20
 
 VIDEOS = (

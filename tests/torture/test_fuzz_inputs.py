@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from clips import FIRST_EPOCH, distinct_clip_bytes
-from command import PATTERN, TOKEN
+from command import IN_MEMORY, IS_LONG, PATTERN, TOKEN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from runs import NOW, TakesEverything, run_import
@@ -28,12 +28,10 @@ from camio_import.model import PathReading
 from camio_import.reading import ClipReader
 from camio_import.regex_meta import PathPattern, Unread
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
-
 
 def examples(ordinarily: int) -> settings:
     return settings(
-        max_examples=ordinarily * (50 if IS_LONG else 1),
+        max_examples=ordinarily * (10 if IS_LONG else 1),
         derandomize=not IS_LONG,
         database=None,
         deadline=None,
@@ -96,7 +94,7 @@ def test_any_pattern_leaves_every_file_accounted_for(tree: dict[Any, bytes], pat
         path_pattern = PathPattern(pattern, deadline_s=0.02)
     except PatternError:
         return
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
         disk = Disk(Path(place, "vids"))
         for where, content in tree.items():
             tolerated(disk, ("write", where, content))
@@ -218,7 +216,7 @@ def check_hook_data(command: Command, box: EmbeddedBox, text: str) -> None:
     Path("hook.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     for option, name in (("--hook_data_json", "hook_data_json"), ("--hook_data_json_file", "hook.json")):
         value = text if option == "--hook_data_json" else "hook.json"
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as place:
             ran = command(
                 "vids", f"127.0.0.1:{box.port}", "--regex", PATTERN, "--patience", "0", option, value,
                 "--storage", f"{place}/ledger.db", "--quiet",

@@ -23,12 +23,11 @@ from pathlib import Path
 
 import pytest
 from clips import many_clips
-from command import PATTERN, TOKEN, Ran, environment, needs
+from command import IS_LONG, PATTERN, TOKEN, Ran, environment, needs
 from killer import Action, Launcher, kill_at
 
 from camio_import.box import EmbeddedBox
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 CLIPS = 6
 FIRST_CALLS = 60
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from clips import many_clips
-from command import PATTERN, TOKEN, environment, needs
+from command import IN_MEMORY, IS_LONG, PATTERN, TOKEN, environment, needs
 from crash_images import CrashImage, Disk, Fate, crash_images, put, without
 from harness import Bench
 from labelled import imported, label_everything
@@ -33,7 +33,6 @@ from camio_import.box import EmbeddedBox
 from camio_import.errors import CamioImportError
 from camio_import.state import Ledger
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 CLIPS = 40 if IS_LONG else 10
 IMAGES = 10_000 if IS_LONG else 400
 SCRIPT = Path(__file__).with_name("recorded_import.py")
@@ -134,8 +133,7 @@ class Examined:
 @contextmanager
 def quick_folder() -> Iterator[Path]:
     """A folder in memory, where there is one: images are made by the thousand."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         yield Path(folder)
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from clips import FIRST_EPOCH, distinct_clip_bytes, tiny_clip_bytes
+from command import IN_MEMORY, IS_LONG
 from harness import Bench, Ran, sha1
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -50,14 +51,13 @@ from camio_import.state import Ledger
 from camio_import.walker import Walker
 from camio_import.workers import StopRequest
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 RUNS_TO_CONVERGE = 4
 PATIENCE_S = 120.0
 """Of skipped time: a service that does not come back ends a run."""
 
 SETTINGS = settings(
-    max_examples=5000 if IS_LONG else 200,
-    stateful_step_count=20 if IS_LONG else 6,
+    max_examples=1000 if IS_LONG else 200,
+    stateful_step_count=12 if IS_LONG else 6,
     derandomize=not IS_LONG,
     database=None,
     deadline=None,
@@ -261,7 +261,7 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = Path(tempfile.mkdtemp())
+        self.place = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.box = EmbeddedBox(self.place / "box", shard_size=2, device_id="BOX1", fsync=False, keep_content=False)
         self.box.start()
         self.is_box_up = True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command import IS_LONG
 from driver import ALL_STEPS, SEEDS_FOR_ALL_STEPS, steps_of, torture
 from killer import Launcher
 from scenario import World
@@ -17,7 +17,6 @@ from camio_import.box import Fault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork and /proc")
 
-IS_LONG = os.environ.get("CAMIO_IMPORT_LONG_TESTS") == "1"
 SEEDS, KILLS = (100, 50) if IS_LONG else (SEEDS_FOR_ALL_STEPS, 20)
 
 
