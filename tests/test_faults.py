@@ -222,6 +222,38 @@ def test_a_drive_that_is_unmounted_under_an_import(station: Station) -> None:
 
 
 @linux_only
+def test_of_two_drives_below_the_folder_one_is_lost(station: Station) -> None:
+    """Its files wait for it, told of once; those of the other are sent meanwhile."""
+    needs("nsenter", "util-linux")
+    drives = [station.place / "drive 1", station.place / "drive 2"]
+    places = [station.folder / "1", station.folder / "2"]
+    for drive, place, camera in zip(drives, places, ("CAM_A", "CAM_B"), strict=True):
+        many_clips(drive, 20, cameras=(camera,))
+        place.mkdir()
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def unplug(_: object) -> None:
+        target = ["nsenter", "--target", str(processes[0].pid), "--mount"]
+        if os.geteuid() != 0:
+            target += ["--user", "--preserve-credentials"]
+        subprocess.run([*target, "umount", "-l", str(places[0])], check=True)
+
+    station.box.faults.add(Fault(callback=lambda _: None, times=5))
+    station.box.faults.add(Fault(callback=unplug))
+    mount = 'mount --bind "$1" "$2" && mount --bind "$3" "$4"'
+    mounted = among_mounts_of_its_own(mount, drives[0], places[0], drives[1], places[1])
+    processes.append(station.start("--workers", "1", under=mounted))
+    ran = end(processes[0]).must(3)
+    found = counts(ran)
+    assert " ".join(ran.err.split()).count("is gone. What was to be sent from it waits until it is back") == 1
+    assert found["uploaded"] + found["still to be uploaded"] == 40
+    assert 10 <= found["still to be uploaded"] <= 15
+    assert not any("skipped" in text or "failed" in text for text in found)
+    assert sum(content.camera_name == "CAM_B" for content in station.box.contents()) == 20
+    assert counts(station.run(under=mounted).must(0))["uploaded"] == found["still to be uploaded"]
+
+
+@linux_only
 def test_a_drive_that_gives_errors(station: Station) -> None:
     """EIO from the system, for one file and then for all."""
     needs("strace", "strace")
