@@ -136,7 +136,7 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
     stop = StopRequest()
     with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop):
         path = Path(scratch) / "check.db"
-        with Ledger(path, destination="check") as ledger:
+        with Ledger(path, destination="check", is_durable=False) as ledger:
             plan = ImportOptions("nowhere", plan_only=True)
             summary = Importer(ledger, None, walker, reader, plan, reporter, stop).run()
         reporter.close()
