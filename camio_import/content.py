@@ -203,11 +203,11 @@ class BoundedBody:
             FileUnreadable: the operating system would not give the bytes.
             Cancelled: `cancelled()` was true.
         """
-        self.check_cancelled()
         left = self._file.size_bytes - self._position
         wanted = left if size < 0 else min(size, left)
         if wanted <= 0:
-            return b""
+            return b""  # all was given: whoever reads on wants to know just that
+        self.check_cancelled()
         block = self._opened.read(wanted)
         if not block:
             raise changed(self._file.path, "it has become shorter while it was sent")
