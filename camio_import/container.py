@@ -6,7 +6,6 @@ system refuses; the `OSError` behind one is its `__cause__`. Nothing is ever wri
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -155,6 +154,8 @@ class _BoundedView:
         self._clock = clock
         self.expired = False
         self.error: OSError | None = None
+        self.seek = opened.raw.seek
+        self.tell = opened.raw.tell
 
     def read(self, size: int = -1, /) -> bytes:
         self.expired = self.expired or self._clock() > self._deadline
@@ -165,12 +166,6 @@ class _BoundedView:
         except OSError as error:
             self.error = error
             return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._opened.raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._opened.raw.tell()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +278,19 @@ def _facts_of(container: InputContainer, *, fragmented: bool) -> ContainerFacts:
 
 def _duration_s(container: InputContainer) -> float | None:
     """The container's duration, else that of its longest video stream; None for none, or nonsense."""
-    candidates = [container.duration / 1_000_000] if container.duration else []
-    streams = [
+    whole_s = (container.duration or 0) / 1_000_000
+    if _is_plausible(whole_s):
+        return whole_s
+    streams_s = (
         float(stream.duration * stream.time_base)
         for stream in container.streams.video
         if stream.duration and stream.time_base
-    ]
-    candidates.extend(sorted(streams, reverse=True))
-    return next((seconds for seconds in candidates if 0 < seconds <= _LONGEST_DURATION_S), None)
+    )
+    return max(filter(_is_plausible, streams_s), default=None)
+
+
+def _is_plausible(duration_s: float) -> bool:
+    return 0 < duration_s <= _LONGEST_DURATION_S
 
 
 def _codec_name(stream: Any) -> str | None:

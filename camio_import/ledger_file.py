@@ -58,11 +58,13 @@ class LedgerFile:
         destination: str,
         now: Callable[[], float] = time.time,
         busy_timeout_s: float = 10,
+        is_durable: bool = True,
     ) -> None:
         """Open the ledger at `path`, making it (mode 0600) where there is none.
 
         `destination` names where the files go; a ledger made for another one is refused, so that
-        what was sent to one place is never taken for sent to another.
+        what was sent to one place is never taken for sent to another. One that is not `is_durable` is
+        thrown away afterwards: a power cut may cost all of it, and writing it waits for no disk.
 
         Raises:
             LedgerLocked: another import holds it.
@@ -78,12 +80,12 @@ class LedgerFile:
         except OSError as error:
             raise _cannot_be_used(path, "used", error) from error
         try:
-            self._open(destination, busy_timeout_s)
+            self._open(destination, busy_timeout_s, is_durable=is_durable)
         except BaseException:
             self._lock.release()
             raise
 
-    def _open(self, destination: str, busy_timeout_s: float) -> None:
+    def _open(self, destination: str, busy_timeout_s: float, *, is_durable: bool) -> None:
         refuse_what_is_no_ledger(self.path)
         try:
             if not self.path.exists() or self.path.stat().st_size == 0:
@@ -99,7 +101,7 @@ class LedgerFile:
                     refuse_damaged(self._db, self.path)
                 _migrate(self._db, version)
                 mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'OFF'}")
                 self._db.execute("PRAGMA foreign_keys=ON")
                 # A look through a large archive reads each page of its folders once, and not again and again.
                 self._db.execute("PRAGMA cache_size=-16000")

@@ -195,7 +195,7 @@ class PathPattern:
         """Raises TimeoutError."""
         try:
             # Letting other threads run meanwhile costs a hundred times what a usual pattern needs.
-            return self._compiled.match(text, timeout=min(_QUICK_S, within_s))
+            return self._compiled.match(text, timeout=min(_QUICK_S, within_s), concurrent=False)
         except TimeoutError:
             return self._compiled.match(text, timeout=within_s, concurrent=True)
 

@@ -146,6 +146,38 @@ def test_dry_run_sends_and_writes_nothing(mixed: Path, tmp_path: Path) -> None:
     assert not any(home.rglob("*"))
 
 
+SHOWS_SYNCING = """
+import sys
+from camio_import import ledger_file
+from camio_import.cli import main
+
+connect = ledger_file.connect
+
+def traced(*arguments, **options):
+    db = connect(*arguments, **options)
+    db.set_trace_callback(lambda sql: print(sql, file=sys.stderr) if "synchronous" in sql else None)
+    return db
+
+ledger_file.connect = traced
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "destination", "mode"),
+    [(["--dry_run"], "local", "OFF"), ([], "local", "FULL"), ([], "a Box", "FULL")],
+)
+def test_only_a_ledger_that_is_thrown_away_waits_for_no_disk(
+    tmp_path: Path, box: EmbeddedBox, options: list[str], destination: str, mode: str
+) -> None:
+    videos = many_clips(tmp_path / "v", 1)[0].parent
+    target = destination if destination == "local" else f"127.0.0.1:{box.port}"
+    ran = run(
+        *options, "--regex", PATTERN, videos, target, home=tmp_path, program=("-c", SHOWS_SYNCING), **_to(box)
+    ).must(0)  # fmt: skip
+    assert [line for line in ran.err.splitlines() if "PRAGMA" in line] == [f"PRAGMA synchronous={mode}"]
+
+
 def test_each_destination_has_its_own_ledger(tmp_path: Path, box: EmbeddedBox) -> None:
     videos = many_clips(tmp_path / "v", 2)[0].parent
     run("--regex", PATTERN, videos, "local", home=tmp_path).must(0)

@@ -7,8 +7,9 @@ import shlex
 import sys
 import tempfile
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -136,7 +137,7 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
     stop = StopRequest()
     with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop):
         path = Path(scratch) / "check.db"
-        with Ledger(path, destination="check") as ledger:
+        with Ledger(path, destination="check", is_durable=False) as ledger:
             plan = ImportOptions("nowhere", plan_only=True)
             summary = Importer(ledger, None, walker, reader, plan, reporter, stop).run()
         reporter.close()
@@ -174,20 +175,71 @@ class _WithoutMessages:
         self._reporter.close()
 
 
+@dataclass(slots=True)
+class _Findings:
+    """What stands under one heading: how many there are, and the first `listed` of them (None: all)."""
+
+    listed: int | None
+    lines: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, line: str) -> None:
+        self.total += 1
+        if self.listed is None or self.total <= self.listed:
+            self.lines.append(line)
+
+
 class _Report:
     """Prints what the check's ledger holds. `listed` None names every file."""
 
     def __init__(self, report: LedgerReport, *, listed: int | None) -> None:
         self._ledger = report
         self._listed = listed
+        self._sources: Counter[str] = Counter()
+        self._warned = _Findings(listed)
+        self._jumps = _Findings(listed)
 
     def show(self) -> bool:
         """Whether nothing needs a look."""
+        self._look_through()
         self._show_cameras()
-        problems = [self._show_skipped(), self._show_duplicates(), self._show_warnings(), self._show_jumps()]
+        problems = [
+            self._show_skipped(),
+            self._show_duplicates(),
+            self._heading("Would be sent, but look at this first", self._warned.lines, self._warned.total),
+            self._heading("Times that jump: was a recorder's clock wrong?", self._jumps.lines, self._jumps.total),
+        ]
         if not any(problems):
             print("\nEvery file can be sent as it is.")
         return not any(problems)
+
+    def _look_through(self) -> None:
+        """Read each file's row once. Where a camera's clock seems to have been wrong: long gaps, and steps
+        back in the order of names."""
+        starts: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        previous: dict[tuple[str, str], tuple[datetime, str]] = {}
+        for file in self._ledger.files():
+            if file.time_source:
+                self._sources[file.time_source] += 1
+            if file.warnings:
+                self._warned.add(f"{shown(file.path)}\n      " + "\n      ".join(map(shown, file.warnings)))
+            if not file.camera or file.starts_at is None:
+                continue
+            starts[file.camera].append(file.starts_at.timestamp())
+            folder, _, name = file.path.replace("\\", "/").rpartition("/")
+            before = previous.get((file.camera, folder))
+            if before and before[0] - file.starts_at > STEP_BACK:
+                self._jumps.add(
+                    f"{shown(file.camera)}: {shown(name)} starts {moment(file.starts_at)}, before the file in front"
+                    f" of it, {shown(before[1])} ({moment(before[0])})"
+                )
+            previous[file.camera, folder] = (file.starts_at, name)
+        for camera, times in sorted(starts.items()):
+            for earlier, later in pairwise(sorted(times)):
+                if later - earlier > LONG_GAP.total_seconds():
+                    self._jumps.add(
+                        f"{shown(camera)}: nothing for {duration(later - earlier)}, from {_at(earlier)} to {_at(later)}"
+                    )
 
     def _show_cameras(self) -> None:
         rows = []
@@ -200,13 +252,9 @@ class _Report:
         if rows:
             header = ("CAMERA", "FILES", "SIZE", "FIRST START (UTC)", "LAST START (UTC)", "LENGTH")
             print(table(rows, header=header, right=(1, 2, 5)))
-        sources: dict[str, int] = defaultdict(int)
-        for file in self._ledger.files(state=None):
-            if file.time_source:
-                sources[file.time_source] += 1
-        if sources:
+        if self._sources:
             where = {"regex": "the name", "container": "the video itself", "mtime": "the time last written"}
-            several = ", ".join(f"{where[source]} ({files:,})" for source, files in sorted(sources.items()))
+            several = ", ".join(f"{where[source]} ({files:,})" for source, files in sorted(self._sources.items()))
             print(f"\nStart times come from: {several}.")
 
     def _show_skipped(self) -> bool:
@@ -222,43 +270,6 @@ class _Report:
             for file in self._limited(self._ledger.files(state="duplicate"))
         ]
         return self._heading("Copies of other files, not sent again", lines, self._ledger.states()["duplicate"])
-
-    def _show_warnings(self) -> bool:
-        lines, found = [], 0
-        for file in self._ledger.files(state=None):
-            if file.warnings:
-                found += 1
-                if self._listed is None or found <= self._listed:
-                    lines.append(f"{shown(file.path)}\n      " + "\n      ".join(map(shown, file.warnings)))
-        return self._heading("Would be sent, but look at this first", lines, found)
-
-    def _show_jumps(self) -> bool:
-        """Where a camera's clock seems to have been wrong: long gaps, and steps back in the order of names."""
-        starts: dict[str, array[float]] = defaultdict(lambda: array("d"))
-        lines: list[str] = []
-        found = 0
-        previous: dict[tuple[str, str], tuple[datetime, str]] = {}
-        for file in self._ledger.files(state=None):
-            if not file.camera or file.starts_at is None:
-                continue
-            starts[file.camera].append(file.starts_at.timestamp())
-            folder, _, name = file.path.replace("\\", "/").rpartition("/")
-            before = previous.get((file.camera, folder))
-            if before and before[0] - file.starts_at > STEP_BACK:
-                found += 1
-                lines.append(
-                    f"{shown(file.camera)}: {shown(name)} starts {moment(file.starts_at)}, before the file in front"
-                    f" of it, {shown(before[1])} ({moment(before[0])})"
-                )
-            previous[file.camera, folder] = (file.starts_at, name)
-        for camera, times in sorted(starts.items()):
-            for earlier, later in pairwise(sorted(times)):
-                if later - earlier > LONG_GAP.total_seconds():
-                    found += 1
-                    lines.append(
-                        f"{shown(camera)}: nothing for {duration(later - earlier)}, from {_at(earlier)} to {_at(later)}"
-                    )
-        return self._heading("Times that jump: was a recorder's clock wrong?", lines[: self._listed], found)
 
     def _limited(self, files: Iterator[FileRow]) -> Iterator[FileRow]:
         for number, file in enumerate(files):

@@ -87,7 +87,7 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     else:
         storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
     if ledger is None:
-        ledger = stack.enter_context(_ledger(storage, destination))
+        ledger = stack.enter_context(_ledger(storage, destination, is_durable=not options.dry_run))
     for warning in settings.warnings:
         reporter.handle(Warned(warning))
     return Parts(ledger, hook, reporter, destination)
@@ -114,9 +114,9 @@ def _allow_enough_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEWEST_OPEN_FILES, highest))
 
 
-def _ledger(storage: Path, destination: Destination) -> Ledger:
+def _ledger(storage: Path, destination: Destination, *, is_durable: bool = True) -> Ledger:
     try:
-        return Ledger(storage, destination=destination.label)
+        return Ledger(storage, destination=destination.label, is_durable=is_durable)
     except LedgerLocked as error:
         raise (locked_by(storage, error) if storage.exists() else error) from error
 
