@@ -123,7 +123,8 @@ class Cloud:
             try:
                 renewed = self._renewed_after(client)
             except (CredentialsRefused, UsageError) as unusable:
-                raise unusable from error
+                # Whoever replaces the token just now may not be done yet: one more refusal, for all that follows.
+                raise CredentialsRefused(str(unusable), next_step=unusable.next_step) from error
             if renewed is None:
                 raise self._token_refused() from error
         try:

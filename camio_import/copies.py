@@ -68,7 +68,7 @@ class CopyFinder:
         except FileChanged:
             return  # read again when its turn to be sent comes
         self._drive.on_read(file.path)
-        self._reporter.handle(Hashing(file.path, file.size_bytes, file.size_bytes))
+        self._reporter.handle(Hashing(file.path, min(SAMPLE_HOLDS_ALL_BYTES, file.size_bytes), file.size_bytes))
 
     def _hash(self, clip: RecordedClip, *, is_due: bool) -> None:
         file = clip.clip.file

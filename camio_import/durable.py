@@ -7,6 +7,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+_CANNOT_SYNC_FOLDERS = frozenset(
+    (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
+)
+"""What file systems answer that know no such thing, mostly those of networks."""
+
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     """Make the folder, and what is missing above it. What comes into it is then not lost with its name."""
@@ -52,7 +57,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do it
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
             raise
     finally:
         os.close(descriptor)

@@ -40,7 +40,7 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MoveCandidate:
-    """A file that may have moved. `sample` is None when it was never read whole."""
+    """A file that may have moved. `sample` is None when nothing of it was read yet."""
 
     file_id: int
     path: str

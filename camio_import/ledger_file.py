@@ -118,11 +118,15 @@ class LedgerFile:
     def _make_new(self) -> None:
         """Make an empty ledger, which appears whole: after a power cut meanwhile there is none, and not a half."""
         target = Path(os.path.realpath(self.path))
-        unfinished = target.with_name(target.name + ".new")
-        logs = [
-            place.with_name(place.name + log) for place in (target, unfinished) for log in ("-journal", "-wal", "-shm")
-        ]
-        for leftover in (unfinished, *logs):
+        logs = [target.with_name(target.name + log) for log in ("-journal", "-wal")]
+        if left := [log.name for log in logs if log.exists() and log.stat().st_size]:
+            raise LedgerUnusable(
+                f"There is no ledger {self.path}, but a part of one beside it: {', '.join(left)}.",
+                next_step="It holds what was last recorded in a ledger that was renamed or moved: give it the same new"
+                " name and place. If that ledger is gone for good, delete it.",
+            )
+        unfinished = target.with_name(f".{target.name}.new")  # nobody else has such a name
+        for leftover in (unfinished, unfinished.with_name(unfinished.name + "-journal")):
             leftover.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self._translated(), closing(connect(unfinished)) as db:
@@ -292,6 +296,8 @@ def refuse_what_is_no_ledger(path: Path) -> None:
     change it, by finishing what that program had begun.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may not even end
+            raise not_a_ledger(path)
         with path.open("rb") as stream:
             head = stream.read(100)
     except FileNotFoundError:
@@ -360,8 +366,8 @@ def damaged(path: Path, cause: object) -> LedgerUnusable:
     return LedgerUnusable(
         f"The ledger {path} is damaged, or its disk cannot be read ({cause}). It was left as it is.",
         next_step="Run the same command again. If it says the same, keep a copy of the ledger. To start anew, rename it"
-        f" (for example to {path.name}.damaged): every file is then looked at again, and the Box recognises what it"
-        " already has.",
+        f" and what stands beside it with -wal behind its name (for example to {path.name}.damaged): every file is then"
+        " looked at again, and the Box recognises what it already has.",
     )
 
 

@@ -94,7 +94,9 @@ class Breaker:
 
 
 FIRST_CAUTION = 25
-"""A width that was refused is tried again after so many clean clips for each upload at once."""
+"""A width that was refused is tried again after so many clean clips for each upload at once, then after twice
+as many, and so on up to `MOST_CAUTION`."""
+MOST_CAUTION = 2000
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class Concurrency:
     clean_in_a_row: int = 0
     _refused_at: int | None = None
     _proven: int = 0
+    _doubted: int = 0
     _caution: int = FIRST_CAUTION
 
     def __post_init__(self) -> None:
@@ -129,6 +132,8 @@ class Concurrency:
         stretch = 2 * self.limit
         if self.clean_in_a_row >= stretch:
             self._proven = max(self._proven, self.limit)
+            if self.limit >= self._doubted:
+                self._doubted = 0
             if self._refused_at is not None and self.limit >= self._refused_at:
                 self._refused_at = None
         wider = self.limit + 1
@@ -141,8 +146,13 @@ class Concurrency:
     def on_too_many(self, others: int) -> None:
         """One clip was refused while so many `others` were being taken."""
         width = others + 1
-        self._caution = 2 * self._caution if self._refused_at == width else FIRST_CAUTION
-        self._refused_at = width
+        if width <= self._proven and width != self._doubted:
+            self._doubted = width  # it has worked: perhaps the service had not yet noticed that one was done
+        else:
+            self._caution = min(MOST_CAUTION, 2 * self._caution) if self._refused_at == width else FIRST_CAUTION
+            self._refused_at = width
+            self._proven = min(self._proven, others)
+            self._doubted = 0
         self.limit = max(1, min(self.limit, others))
         self.clean_in_a_row = 0
 

@@ -329,7 +329,7 @@ class Ledger(LedgerFile):
     def to_hash_first(self, *, everything: bool = False) -> Iterator[RecordedClip]:
         """Files to do that must be hashed before a job can count them: those that share camera, size and,
         where it is known, sample with another one may be duplicates. With `everything`, all without a hash."""
-        twin = "" if everything else f"AND {_has_twin('AND (file.sample IS twin.sample OR twin.sample IS NULL)')}"
+        twin = "" if everything else f"AND {_has_twin('AND coalesce(file.sample = twin.sample, TRUE)')}"
         sql = f"{_CLIPS} WHERE file.state = 'found' AND sha1 IS NULL {twin} AND todo.file > ? {_IN_ORDER}"
         return map(_recorded_clip, self._pages(sql))
 

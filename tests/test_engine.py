@@ -16,7 +16,7 @@ from harness import TOKEN, Bench, SkippingClock, sha1
 
 import camio_import.tasks
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
-from camio_import.errors import Cancelled, ExitCode, FileUnreadable, RetryLater
+from camio_import.errors import Cancelled, ExitCode, FileUnreadable, RetryLater, UsageError
 from camio_import.hooks import Camera, Receipt
 from camio_import.model import Reason
 from camio_import.progress import (
@@ -296,6 +296,21 @@ def test_credentials_refused(bench: Bench, on: Any, status: int) -> None:
     bench.assert_accounted()
 
 
+@pytest.mark.parametrize("size_bytes", [0, 300_000], ids=["small", "large"])
+def test_a_copy_of_what_an_earlier_run_has_sent_is_not_counted_in_the_job(bench: Bench, size_bytes: int) -> None:
+    def content(number: int) -> bytes:
+        return distinct_clip_bytes(number) + (8 + size_bytes).to_bytes(4, "big") + b"free" + bytes(size_bytes)
+
+    (bench.folder / "CAM_A-1475973147.mp4").write_bytes(content(1))
+    bench.run().must(0)
+    (bench.folder / "CAM_A-1475973148.mp4").write_bytes(content(1))
+    (bench.folder / "CAM_A-1475973149.mp4").write_bytes(content(2))
+    ran = bench.run().must(0)
+    assert [job.files for job in ran.all(JobCreated)] == [1]
+    assert (ran.summary.duplicate, ran.summary.uploaded) == (1, 1)
+    bench.assert_accounted()
+
+
 def test_a_refused_token_is_read_anew_once(tmp_path: Path) -> None:
     with EmbeddedBox(tmp_path / "box", device_id="BOX1", fsync=False, token=TOKEN) as box:
         bench = Bench(tmp_path, box)
@@ -306,6 +321,14 @@ def test_a_refused_token_is_read_anew_once(tmp_path: Path) -> None:
             return lambda: asked.append(token) or {"CAMIO_OAUTH_TOKEN": token}  # type: ignore[func-returns-value]
 
         old = {"CAMIO_OAUTH_TOKEN": "has-run-out"}
+
+        def unusable() -> dict[str, str]:
+            raise UsageError("The token file is empty.", next_step="Write it.")
+
+        ran = bench.run(data={"access_token": None}, environment=old, renewed_environment=unusable).must(4)
+        assert "The token file is empty" in ran.summary.stopped_because
+        assert ran.summary.orphaned_jobs == 0
+        box.log.clear()
         for other in ("has-run-out", "has-run-out-too"):
             ran = bench.run(data={"access_token": None}, environment=old, renewed_environment=renewed(other)).must(4)
             assert "refused the access token" in ran.summary.stopped_because

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,6 +124,20 @@ def test_a_width_that_has_worked_is_soon_tried_again() -> None:
     assert adaptive.limit == 2
     accepted(adaptive, 4)
     assert adaptive.limit == 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 4), (8, 2), (4, 4), (1, 1), (2, 7)])
+def test_a_service_that_takes_fewer_than_it_did_is_soon_understood(before: int, after: int) -> None:
+    adaptive = Concurrency()
+    refused = 0
+    for clip in range(10_000):
+        most = before if clip < 1000 else after
+        while adaptive.limit > most:
+            adaptive.on_too_many(adaptive.limit - 1)
+            refused += 1
+        adaptive.on_accepted()
+    assert refused <= 20
+    assert adaptive.limit == min(after, adaptive.most)
 
 
 def test_a_fixed_concurrency_stays() -> None:

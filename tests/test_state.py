@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -392,6 +393,35 @@ def test_a_job_may_place_files_itself(ledger):
     shards = (Shard("b", 1), Shard("a", 2))
     ledger.assign(job, JobPlan("job", shards, {digest(0): "a", digest(1): "b", digest(2): "a"}))
     assert [clip.shard_id for clip in ledger.to_send()] == ["a", "b", "a"]
+
+
+def test_what_lies_beside_a_new_ledger_stays(storage):
+    other = storage.with_name(storage.name + ".new")
+    other.write_bytes(b"precious")
+    with Ledger(storage, destination="test"):
+        pass
+    assert other.read_bytes() == b"precious"
+
+
+def test_a_part_of_a_ledger_that_was_renamed_is_not_thrown_away(storage):
+    part = storage.with_name(storage.name + "-wal")
+    part.write_bytes(b"the last uploads")
+    with pytest.raises(LedgerUnusable, match="a part of one beside it") as refused:
+        Ledger(storage, destination="test")
+    assert "same new name" in refused.value.next_step
+    assert part.read_bytes() == b"the last uploads"
+    assert not storage.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_or_a_device_is_no_ledger(storage):
+    os.mkfifo(storage)
+    with pytest.raises(LedgerUnusable, match="is not a ledger"):
+        Ledger(storage, destination="test")
+    assert stat.S_ISFIFO(os.stat(storage).st_mode)
+    with pytest.raises(LedgerUnusable):
+        Ledger(Path(os.devnull), destination="test")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
 def test_a_changed_file_loses_its_hash_and_keeps_its_place(ledger):

@@ -32,8 +32,9 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
         try:
             columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
         except (AttributeError, ValueError, OSError):
-            columns = 80
-    return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
+            columns = 0
+    # A serial line or a container's terminal may say 0.
+    return argparse.RawDescriptionHelpFormatter(prog, width=(columns or 80) - 2)
 
 
 class Parser(argparse.ArgumentParser):

@@ -65,7 +65,7 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
 
     def renewed_variables() -> Mapping[str, str]:
         renewed = variables_with_token(settings, data, environment())
-        secrets.extend(log_secrets(data, renewed))
+        secrets.extend(secret for secret in log_secrets(data, renewed) if secret not in secrets)
         return renewed
 
     hook = ledger = None

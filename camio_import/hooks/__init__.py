@@ -66,8 +66,6 @@ class HookContext:
     Attributes:
         data: the user's hook data (`-f`, over which `-d` wins). May hold secrets: never log it.
         environment: the variables of the environment whose names begin with `CAMIO_`.
-        renewed_environment: the same, read anew: a token that was refused may have been replaced in
-            its file. None when that cannot be.
         host: the address of the Box as given on the command line, or None.
         port: its port.
         logger: for what a technician may want to read; secrets in it are removed. What a hook
@@ -75,16 +73,18 @@ class HookContext:
         choose: asks the user to pick one of several answers, (question, options) -> index; None
             when nobody is there to answer.
         sleep: waits for some seconds, and raises `Cancelled` when the user asks to stop.
+        renewed_environment: reads `environment` anew: a token that was refused may have been replaced in
+            its file. None when that cannot be.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    renewed_environment: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
     host: str | None = None
     port: int = 8080
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("camio_import.hook"))
     choose: Callable[[str, Sequence[str]], int] | None = None
     sleep: Callable[[float], None] = lambda seconds: None
+    renewed_environment: Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
 
 
 class Hook(Protocol):
