@@ -296,7 +296,7 @@ def refuse_what_is_no_ledger(path: Path) -> None:
     change it, by finishing what that program had begun.
     """
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe may not even end
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe may not even end
             raise not_a_ledger(path)
         with path.open("rb") as stream:
             head = stream.read(100)
