@@ -796,6 +796,6 @@ def growth_mb(storage: Path, count: int, sent: int) -> int:
 @pytest.mark.long_running
 def test_many_files_in_one_folder_in_flat_memory(storage):
     if IS_LONG:
-        assert growth_mb(storage, 1_000_000, 1_000_000) < 40
+        assert growth_mb(storage, 300_000, 300_000) < 30
     else:
         assert growth_mb(storage, 15_000, 5_000) < 8

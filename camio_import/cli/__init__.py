@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from camio_import.errors import CamioImportError, ExitCode
+from camio_import.errors import CamioImportError, ExitCode, UsageError
 
 VERBS = ("check", "status", "why", "jobs", "labels", "hooks", "config", "service", "box", "demo")
 """First arguments that are not a folder. Each has its module in this package."""
@@ -45,6 +46,16 @@ def main(arguments: Sequence[str]) -> int:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         return int(ExitCode.OK)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            return _show_defect(error)
+        show_error(
+            UsageError(
+                "A file or folder is named that is longer than this system takes.",
+                next_step="Check the names on the command line and in the settings.",
+            )
+        )
+        return int(ExitCode.USAGE)
     # The last line of defence: whatever it is, the user gets a sentence and we get the details.
     except Exception as error:  # noqa: BLE001
         return _show_defect(error)

@@ -296,7 +296,7 @@ def _is_found(top: str) -> bool:
 
 
 def _other_ways(name: str) -> str:
-    if Path(name + ".py").is_file():
+    if os.path.isfile(name + ".py"):  # noqa: PTH113  (False, too, for what cannot be a name)
         return f"The file in this folder is given by its path: ./{name}.py"
     close = difflib.get_close_matches(name, installed_names(), n=1)
     if close:

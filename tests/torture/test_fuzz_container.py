@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 SETTINGS = settings(
-    max_examples=20_000 if IS_LONG else 400,
+    max_examples=8_000 if IS_LONG else 400,
     derandomize=not IS_LONG,
     database=None,
     deadline=None,

@@ -29,7 +29,7 @@ from killer import Action, Launcher, kill_at
 from camio_import.box import EmbeddedBox
 
 CLIPS = 6
-FIRST_CALLS = 60
+FIRST_CALLS = 40
 
 WRITE = "pwrite64,write,ftruncate,fallocate"
 SYNC = "fsync,fdatasync"
