@@ -57,7 +57,7 @@ def compare(walker: Walker, known_files: KnownFiles) -> Iterator[Compared]:
             else:
                 visited.add(open_folder.folder)
                 yield from _note_of(open_folder.folder, folder_path, open_folder.relative_path, known_files)
-        encoded = os.fsencode(name)
+        encoded = name.encode() if name.isascii() else os.fsencode(name)  # the former is three times as fast
         if open_folder.is_next(encoded):  # by far the most frequent case
             yield Compared(open_folder.path, open_folder.relative_path, encoded, item, open_folder.take())
         else:

@@ -23,6 +23,8 @@ STILL_BEING_COPIED = "still being copied"
 _TEMPORARY_STARTS: Final = ("~", ".~", ".syncthing.", ".in.")
 """How temporary names begin: many programs', Nextcloud's, Syncthing's, and those of lftp and ProFTPD."""
 
+_UNWANTED_STARTS: Final = ("._", *_TEMPORARY_STARTS)
+
 _TEMPORARY_ENDINGS: Final = (
     ".part", ".partial", ".tmp", ".crdownload", ".opdownload", ".download", ".filepart", ".!ut", ".!sync", "~",
 )  # fmt: skip
@@ -55,6 +57,8 @@ class Walker:
         has_parent = os.pardir in root.replace(os.sep, "/").split("/")
         self.root = os.path.realpath(root) if has_parent else os.path.abspath(root)  # noqa: PTH100
         self._suffixes = tuple("." + extension.lower().lstrip(".") for extension in extensions)
+        # A name that ends like a video ends like a temporary one only if that is what is asked for.
+        self._wanted_suffixes = tuple(suffix for suffix in self._suffixes if not suffix.endswith(_TEMPORARY_ENDINGS))
         self.ignored: Counter[str] = Counter()
         self.unreadable: list[str] = []
         self.folders_read = 0
@@ -62,7 +66,7 @@ class Walker:
 
     def wants(self, name: str) -> bool:
         """Whether a file of this name would be taken for a video."""
-        return name.lower().endswith(self._suffixes) and not name.startswith("._") and not _is_temporary(name)
+        return name.lower().endswith(self._wanted_suffixes) and not name.startswith(_UNWANTED_STARTS)
 
     def enters(self, folder_name: str) -> bool:
         """Whether a folder of this name is read: not one in which a program keeps what has not arrived whole."""
@@ -118,8 +122,8 @@ class Walker:
                     names.append(entry.name)
                 else:
                     self._ignore(entry.name)
-        names.sort(key=os.fsencode)
-        subfolders.sort(key=os.fsencode)
+        _sort_by_bytes(names)
+        _sort_by_bytes(subfolders)
         self.folders_read += 1
         return names, subfolders
 
@@ -135,6 +139,11 @@ class Walker:
         if _RSYNC_NAME.fullmatch(name):
             return PurePath(name).stem.lower().endswith(self._suffixes)
         return _is_temporary(name) and any(suffix in name.lower() for suffix in self._suffixes)
+
+
+def _sort_by_bytes(names: list[str]) -> None:
+    # The order of ASCII texts is that of their bytes.
+    names.sort(key=None if all(map(str.isascii, names)) else os.fsencode)
 
 
 def _is_temporary(name: str) -> bool:
