@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/camio-import demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-dev
 # The long versions of the tests: thousands of kills and crash images, hundreds of thousands of files (about half an hour).
 # Twice as many processes: they wait even more.
 torture: $(VENV)/.installed-torture
-	CAMIO_IMPORT_LONG_TESTS=1 $(BIN)/python -m pytest -n $$((2 * $(JOBS))) -rA --junit-xml=torture.xml $(ARGS) > torture.log || (tail -n 40 torture.log; false)
+	CAMIO_IMPORT_LONG_TESTS=1 $(BIN)/python -m pytest -n $$((2 * $(JOBS))) --dist worksteal -rA --junit-xml=torture.xml $(ARGS) > torture.log || (tail -n 40 torture.log; false)
 	tail -n 1 torture.log
 	$(BIN)/python tests/reliability.py torture.xml
 
