@@ -56,8 +56,8 @@ PATIENCE_S = 120.0
 """Of skipped time: a service that does not come back ends a run."""
 
 SETTINGS = settings(
-    max_examples=400 if IS_LONG else 200,
-    stateful_step_count=12 if IS_LONG else 6,
+    max_examples=300 if IS_LONG else 200,
+    stateful_step_count=8 if IS_LONG else 6,
     derandomize=not IS_LONG,
     database=None,
     deadline=None,
