@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 _FFMPEG_OPTIONS: Final = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"}
 """The containers FFmpeg may try. Its other parsers are many, rarely used, and guess eagerly."""
 
+_HEADER_ONLY: Final = {"codec_whitelist": "none", "probesize": "32"}
+"""No decoder may be used, and one packet is looked at (32 is the least FFmpeg takes).
+
+PyAV has FFmpeg decode pictures until it knows how they are laid out, which costs twenty times as much as the
+header that tells all that is asked for here, reads megabytes, and gives damaged pictures to a decoder.
+"""
+
+_OTHER_HEADERS: Final = (b"\x1a\x45\xdf\xa3", b"RIFF")
+"""How Matroska (RFC 9559) and AVI begin, which have streams and duration in their header, too. MPEG-TS has none."""
+
 _EARLIEST_CREATION: Final = datetime(1971, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 0, which is 1904 in mp4 and 1970 elsewhere, or count up from there."""
 
@@ -115,7 +125,7 @@ def probe(path: str, *, deadline_s: float = 20.0, clock: Callable[[], float] = t
         elif layout.problem is not None:
             facts = ContainerFacts(layout.problem)
         else:
-            facts = _ask_ffmpeg(view, fragmented=layout.is_fragmented)
+            facts = _ask_ffmpeg(view, layout)
             if view.expired:
                 # Opened in time is enough; but the duration of the part that was seen may be too short.
                 opened_in_time = layout.is_mp4 or facts.problem is None
@@ -170,9 +180,14 @@ class _BoundedView:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What the boxes of a file tell: whether it is of the mp4 family, in fragments, and what is wrong."""
+    """What the first bytes and the boxes of a file tell.
+
+    Whether it is of the mp4 family, whether its header tells its streams and duration, whether it
+    is in fragments, and what is wrong.
+    """
 
     is_mp4: bool
+    has_header: bool = False
     is_fragmented: bool = False
     problem: str | None = None
 
@@ -187,7 +202,7 @@ def _read_layout(view: _BoundedView, size_bytes: int) -> _Layout:
     if len(head) > 8 and not head.strip(b"\0"):
         return _Layout(False, problem=_ZEROS)
     if head[4:8].decode("latin-1") not in _FIRST_BOXES:
-        return _Layout(False)
+        return _Layout(False, has_header=head.startswith(_OTHER_HEADERS))
 
     whole: list[str] = []
     cut: Box | None = None
@@ -200,7 +215,8 @@ def _read_layout(view: _BoundedView, size_bytes: int) -> _Layout:
             end = box.end
     view.seek(end)
     tail = b"" if cut else view.read(8)
-    return _Layout(True, "moof" in whole, _problem_of(whole, cut, tail, size_bytes))
+    problem = _problem_of(whole, cut, tail, size_bytes)
+    return _Layout(True, has_header=True, is_fragmented="moof" in whole, problem=problem)
 
 
 def _problem_of(whole: list[str], cut: Box | None, tail: bytes, size_bytes: int) -> str | None:
@@ -232,31 +248,32 @@ def _matters(cut_kind: str, whole: list[str]) -> bool:
     return cut_kind in _KNOWN_BOXES
 
 
-def _ask_ffmpeg(view: _BoundedView, *, fragmented: bool) -> ContainerFacts:
+def _ask_ffmpeg(view: _BoundedView, layout: _Layout) -> ContainerFacts:
     """What FFmpeg finds in the file, or as the problem why it cannot open it."""
     from av import FFmpegError
 
     view.seek(0)
     try:
-        with _open_container(view) as container:
-            return _facts_of(container, fragmented=fragmented)
+        with _open_container(view, header_only=layout.has_header) as container:
+            return _facts_of(container, fragmented=layout.is_fragmented)
     except FFmpegError:
         return ContainerFacts(_NOT_A_VIDEO)
     except Exception as error:  # noqa: BLE001  (whatever a damaged header does to PyAV: one bad file ends no run)
         return ContainerFacts(f"{_NOT_A_VIDEO} ({type(error).__name__})")
 
 
-def _open_container(view: _BoundedView) -> InputContainer:
+def _open_container(view: _BoundedView, *, header_only: bool) -> InputContainer:
     """Open the file with PyAV. As an open file, because FFmpeg takes the name "a:b.mp4" for a protocol."""
     import av
 
+    options = _FFMPEG_OPTIONS | _HEADER_ONLY if header_only else _FFMPEG_OPTIONS
     container: InputContainer
     try:
         # Tags that are not UTF-8 must not make a video unreadable.
-        container = av.open(view, "r", metadata_errors="replace", container_options=_FFMPEG_OPTIONS)
+        container = av.open(view, "r", metadata_errors="replace", container_options=options)
     except TypeError:  # PyAV 19 has no such argument any more, and no need of it
         view.seek(0)
-        container = av.open(view, "r", container_options=_FFMPEG_OPTIONS)
+        container = av.open(view, "r", container_options=options)
     return container
 
 

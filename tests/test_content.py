@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 import socket
 import stat
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -455,21 +457,21 @@ def probe_bytes(path: Path, content: bytes) -> ContainerFacts:
     return probe(str(path))
 
 
-@pytest.mark.parametrize(
-    "video",
-    [
-        Video(),
-        Video(faststart=True),
-        Video(fragmented=True),
-        Video(fragmented=True, seconds=5),
-        Video(suffix=".mkv"),
-        Video(suffix=".avi"),
-        Video(suffix=".ts"),
-        Video(codec="mpeg4"),
-        Video(number=7),
-    ],
-    ids=str,
-)
+WHOLE_VIDEOS = [
+    Video(),
+    Video(faststart=True),
+    Video(fragmented=True),
+    Video(fragmented=True, seconds=5),
+    Video(suffix=".mkv"),
+    Video(suffix=".avi"),
+    Video(suffix=".ts"),
+    Video(codec="mpeg4"),
+    Video(codec="mpeg4", suffix=".avi"),
+    Video(number=7),
+]
+
+
+@pytest.mark.parametrize("video", WHOLE_VIDEOS, ids=str)
 def test_whole_videos(tmp_path: Path, video: Video) -> None:
     path = tmp_path / f"a{video.suffix}"
     facts = probe_bytes(path, video.content())
@@ -477,6 +479,53 @@ def test_whole_videos(tmp_path: Path, video: Video) -> None:
     margin_s = 1 / 5 if video.suffix == ".ts" else 1e-6
     assert facts == ContainerFacts(None, pytest.approx(video.seconds, abs=margin_s), video.codec, None)
     assert is_complete(str(path))
+
+
+@pytest.mark.parametrize("video", WHOLE_VIDEOS, ids=str)
+def test_the_header_alone_tells_what_all_of_ffmpegs_looking_would(
+    tmp_path: Path, video: Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a{video.suffix}"
+    from_header = probe_bytes(path, video.content())
+    monkeypatch.setattr("camio_import.container._HEADER_ONLY", {})
+    assert probe(str(path)) == from_header
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_of_the_pictures_little_is_read(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(noise_bytes(suffix))
+    read_bytes = 0
+
+    class Counting(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal read_bytes
+            content = super().read(size)
+            read_bytes += len(content)
+            return content
+
+    monkeypatch.setattr(io, "FileIO", Counting)
+    assert probe(str(path)) == ContainerFacts(None, pytest.approx(4.0, abs=0.2), "h264", None)
+    assert 0 < read_bytes < path.stat().st_size / 8
+
+
+def noise_bytes(suffix: str) -> bytes:
+    """A video of 40 pictures that cannot be compressed, some 50 kB each."""
+    noise = random.Random(5)
+    file = io.BytesIO()
+    with av.open(file, "w", format={".mkv": "matroska"}.get(suffix, suffix[1:])) as container:
+        stream: Any = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.options = {"preset": "ultrafast", "crf": "20"}
+        for number in range(40):
+            picture = av.VideoFrame(320, 240, "yuv420p")
+            for plane in picture.planes:
+                plane.update(noise.randbytes(plane.buffer_size))
+            picture.pts = number
+            picture.time_base = Fraction(1, 10)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 def test_the_creation_time_is_in_utc(tmp_path: Path) -> None:
