@@ -50,9 +50,12 @@ def check(bench: Bench) -> Section:
         clip = bench.place / "clip.mp4"
         make_clip(clip, seconds=2.0, width=320, height=180, seed=number + 1)
         clips.append(clip.read_bytes())
+    longest = max(map(len, clips))
     for number, path in enumerate(clip_paths(folder, bench.amount(CHECKED_CLIPS))):
-        mark = b"%09d" % number + bytes(number)  # no two have the same size, as in `make_clips`
-        path.write_bytes(clips[number % len(clips)] + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark)
+        clip = clips[number % len(clips)]
+        # No two have the same size, as in `make_clips`.
+        mark = b"%09d" % number + bytes(longest - len(clip) + number)
+        path.write_bytes(clip + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark)
     warm(folder)
     station = Station(bench.place, [folder], 1)
     pattern = next(word for word in station.command() if "?P<camera>" in word)

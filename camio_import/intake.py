@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -69,10 +70,22 @@ def is_same(known: KnownFile, file: FoundFile) -> bool:
     return known.size_bytes == file.size_bytes and known.mtime_ns == file.mtime_ns
 
 
+def is_unchanged_delivery(known: KnownFile, status: os.stat_result, fingerprint: str) -> bool:
+    """Whether this is a file that was delivered, is as it was, and reads the same: there is nothing to do about it."""
+    return (
+        known.size_bytes == status.st_size
+        and known.mtime_ns == status.st_mtime_ns
+        and known.state == "uploaded"
+        and known.reading == fingerprint
+        and stat.S_ISREG(status.st_mode)
+    )
+
+
 class Intake:
     """The files of one folder, one at a time. Part of the engine's one thread.
 
-    With `retry_failed`, files that failed in earlier runs are to do again. `on_to_do` is told of each
+    With `retry_failed`, files that failed in earlier runs are to do again. With `is_first`, the ledger
+    knew of no file before, and none is looked for that could have moved. `on_to_do` is told of each
     file that is now to do: its id, its camera, and whether it has just been recorded as such;
     `on_change` is called after each change of the ledger.
     """
@@ -85,6 +98,7 @@ class Intake:
         *,
         reporter: Reporter,
         retry_failed: bool = False,
+        is_first: bool = False,
         on_to_do: Callable[[int, str, bool], None] = lambda file_id, camera, is_new: None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -93,6 +107,7 @@ class Intake:
         self._reader = reader
         self._reporter = reporter
         self._retry_failed = retry_failed
+        self._is_first = is_first
         self._on_to_do = on_to_do
         self._on_change = on_change
         self._fingerprint = reader.fingerprint
@@ -124,12 +139,12 @@ class Intake:
 
     # --- before a look into the file -------------------------------------------------------------
 
-    def is_delivered(self, known: KnownFile, file: FoundFile) -> bool:
+    def is_delivered(self, known: KnownFile, status: os.stat_result) -> bool:
         """Count an unchanged file that was delivered; False when there may be more to do.
 
         `to_read` would come to the same, but most files of most runs are of this kind.
         """
-        is_so = known.state == "uploaded" and known.reading == self._fingerprint and is_same(known, file)
+        is_so = is_unchanged_delivery(known, status, self._fingerprint)
         self.counts.already_uploaded += is_so
         return is_so
 
@@ -159,6 +174,8 @@ class Intake:
         One that was hashed is recognised by a sample of its content. One that was only waiting to
         be sent needs no proof: it is read here before it is sent.
         """
+        if self._is_first:
+            return None
         candidates = [
             candidate
             for candidate in self._ledger.known.candidates_for_move(file.size_bytes, file.mtime_ns, place.name)

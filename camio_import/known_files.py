@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camio_import.ledger_file import PAGE_ROWS, path_of
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 class KnownFile(NamedTuple):
     """What the ledger holds about a path.
 
-    A named tuple, as `Compared` is: one is made for each file of an archive in each run, and this is
+    A named tuple of what a row holds: one is made for each file of an archive in each run, and this is
     what Python makes fastest.
     """
 
@@ -26,11 +28,15 @@ class KnownFile(NamedTuple):
     size_bytes: int
     mtime_ns: int
     state: str
-    reason: Reason | None
+    reason_code: str | None
     reading: str
     camera_name: str | None
-    waits_for_original: bool
-    """A duplicate whose original has not been delivered, and perhaps never will be."""
+    waits_for_original: int
+    """Not 0 for a duplicate whose original has not been delivered, and perhaps never will be."""
+
+    @property
+    def reason(self) -> Reason | None:
+        return Reason(self.reason_code) if self.reason_code else None
 
     @property
     def is_delivered(self) -> bool:
@@ -68,6 +74,10 @@ class KnownFiles:
     def __init__(self, rows: Callable[[str, tuple[Any, ...]], list[sqlite3.Row]]) -> None:
         self._rows = rows
 
+    def is_empty(self) -> bool:
+        """Whether no file was ever seen."""
+        return not self._rows("SELECT 1 FROM file LIMIT 1", ())
+
     def folder(self, path: str) -> int | None:
         """The id of a folder; None for one of which the ledger knows nothing."""
         rows = self._rows("SELECT id FROM folder WHERE path = ?", (os.fsencode(path),))
@@ -93,21 +103,23 @@ class KnownFiles:
 
     def in_folder(self, folder: int) -> Iterator[KnownFile]:
         """The files of a folder in the order of the bytes of their names, read page by page."""
+        return chain.from_iterable(map(_known_files, self._pages_of(folder)))
+
+    def _pages_of(self, folder: int) -> Iterator[list[sqlite3.Row]]:
         last_name = b""
         while True:
             rows = self._rows(_IN_FOLDER, (folder, last_name, PAGE_ROWS))
-            yield from map(_known_file, rows)
+            yield rows
             if len(rows) < PAGE_ROWS:
                 return
             last_name = rows[-1]["name"]
 
     def at(self, folder: int, name: bytes) -> KnownFile | None:
         """The file of that name in the folder; with the name b"", the folder itself when it could not be read."""
-        rows = self._rows(_AT, (folder, name))
-        return _known_file(rows[0]) if rows else None
+        return next(_known_files(self._rows(_AT, (folder, name))), None)
 
     def by_id(self, file_id: int) -> KnownFile:
-        return _known_file(self._rows(_BY_ID, (file_id,))[0])
+        return next(_known_files(self._rows(_BY_ID, (file_id,))))
 
     def candidates_for_move(self, size_bytes: int, mtime_ns: int, name: bytes) -> list[MoveCandidate]:
         """Files of that name, size and time that may have moved: those that were hashed, and those
@@ -127,6 +139,9 @@ class KnownFiles:
         ]
 
 
-def _known_file(row: sqlite3.Row) -> KnownFile:
-    known = KnownFile._make(row)  # the columns are in the order of the fields
-    return known if known.reason is None else known._replace(reason=Reason(known.reason))
+def _known_files(rows: list[sqlite3.Row]) -> Iterator[KnownFile]:
+    return map(_as_known_file, rows)
+
+
+# What `KnownFile._make` comes to, without its Python. The columns are in the order of the fields.
+_as_known_file: Callable[[sqlite3.Row], KnownFile] = partial(tuple.__new__, KnownFile)

@@ -191,6 +191,7 @@ class LedgerFile:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK TO part")
                 self._db.execute("RELEASE part")
+            self._forget_undone()
             if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
                 raise translate(error, self.path) from error
             raise
@@ -206,6 +207,10 @@ class LedgerFile:
         # After some errors (disk full, I/O error) SQLite has rolled back by itself.
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+        self._forget_undone()
+
+    def _forget_undone(self) -> None:
+        """Called when changes were undone: what was remembered of them is not true any more."""
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from camio_import.comparison import Compared, compare
 from camio_import.display import shown
 from camio_import.drive import drive_is_gone, is_anything_in
 from camio_import.folder_events import Change, ChangeKind, EventsUnavailable, FolderEvents
-from camio_import.intake import is_same, is_settled
+from camio_import.intake import is_same, is_settled, is_unchanged_delivery
 from camio_import.known_files import KnownFile
 from camio_import.landing import Landing, StillLanding
 from camio_import.ledger_report import LedgerReport
@@ -159,6 +159,7 @@ class Lookout:
         self._events_due_at = 0.0
         self._status_due_at = 0.0
         self._pass: Iterator[Compared] | None = None
+        self._slice_ends_at = 0.0
         self._pass_due_at: float | None = 0.0
         self._pass_began_at = 0.0
         self._pass_took_s = 0.0
@@ -480,14 +481,14 @@ class Lookout:
                 return
             self._begin_pass(now)
         assert self._pass is not None
-        deadline = self._clock() + SLICE_S
+        self._slice_ends_at = self._clock() + SLICE_S
         while self._has_room():
             compared = next(self._pass, None)
             if compared is None:
                 self._end_pass(now)
                 return
             self._consider(compared, now)
-            if self._clock() >= deadline:
+            if self._clock() >= self._slice_ends_at:
                 return
 
     def _begin_pass(self, now: float) -> None:
@@ -497,7 +498,7 @@ class Lookout:
         self._landing.read_with(replace(self.folder.reader, now=datetime.now(UTC)))
         self._pass_due_at = None
         self._pass_began_at = now
-        self._pass = compare(self.walker, self._report.known)
+        self._pass = compare(self.walker, self._report.known, self._passes_over)
 
     def _end_pass(self, now: float) -> None:
         self._pass = None
@@ -510,6 +511,10 @@ class Lookout:
             every_s = min(every_s, max(POLL_S, SHARE_OF_TIME * self._pass_took_s))
         self._look_through_by(now + every_s)
         self.status = replace(self.status, looked_at=datetime.now(UTC))
+
+    def _passes_over(self, known: KnownFile, status: os.stat_result) -> bool:
+        """Not when the slice is over: a file that is passed over ends no step."""
+        return self._clock() < self._slice_ends_at and is_unchanged_delivery(known, status, self._fingerprint)
 
     def _consider(self, compared: Compared, now: float) -> None:
         item, known = compared.item, compared.known

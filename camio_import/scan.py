@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from camio_import.comparison import Compared, compare
 from camio_import.intake import Intake, IntakeCounts, Place
+from camio_import.known_files import KnownFile
 from camio_import.ledger_file import CommitNowAndThen
 from camio_import.model import Clip, FoundFile, PathReading, Rejected
 from camio_import.progress import Reporter, Scanning
 from camio_import.reading import ClipReader, read_ahead
 from camio_import.state import Ledger
 from camio_import.walker import Walker
+
+REPORT_EVERY = 100
+"""Files, between two looks at whether the user wants to stop, and two reports."""
 
 
 class Scanner:
@@ -44,8 +48,9 @@ class Scanner:
         self._committer = CommitNowAndThen(ledger, clock)
         self._seen = 0
         self._intake = Intake(
-            ledger, walker, reader, reporter=reporter, retry_failed=retry_failed, on_change=self._committer.changed
-        )
+            ledger, walker, reader, reporter=reporter, retry_failed=retry_failed, is_first=ledger.known.is_empty(),
+            on_change=self._committer.changed,
+        )  # fmt: skip
         self.counts: IntakeCounts = self._intake.counts
 
     def run(self) -> IntakeCounts:
@@ -72,20 +77,12 @@ class Scanner:
 
     def _files_to_read(self) -> Iterator[tuple[Place, FoundFile, PathReading]]:
         """Settle everything that needs no look into the file; yield the rest."""
-        for compared in compare(self._walker, self._ledger.known):
+        for compared in compare(self._walker, self._ledger.known, self._passes_over):
             self._check_cancelled()
             if compared.item is None:
                 self._settle_gone(compared)
                 continue
-            self._seen += 1
-            if self._seen % 100 == 0:
-                self._report(os.path.dirname(compared.path))  # noqa: PTH120
-            if (
-                compared.known is not None
-                and isinstance(compared.item, FoundFile)
-                and self._intake.is_delivered(compared.known, compared.item)
-            ):
-                continue
+            self._count()
             place = Place(
                 self._intake.folder_id(compared.folder_path, compared.relative_folder), compared.name, compared.known
             )
@@ -93,6 +90,18 @@ class Scanner:
                 self._intake.reject(place, compared.item)
             elif (to_read := self._intake.to_read(place, compared.item)) is not None:
                 yield to_read[0], compared.item, to_read[1]
+
+    def _passes_over(self, known: KnownFile, status: os.stat_result) -> bool:
+        if not self._intake.is_delivered(known, status):
+            return False
+        self._count()
+        return True
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self._seen % REPORT_EVERY == 0:
+            self._check_cancelled()
+            self._report(self._walker.last_read)
 
     def _settle_gone(self, compared: Compared) -> None:
         assert compared.known is not None  # otherwise nobody would know of it

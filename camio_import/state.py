@@ -144,6 +144,14 @@ class Ledger(LedgerFile):
     """The ledger, opened for one import at a time. Raises as `LedgerFile` does."""
 
     @cached_property
+    def _camera_ids(self) -> dict[str, int]:
+        """Those that were looked up: each new file asks for one."""
+        return {}
+
+    def _forget_undone(self) -> None:
+        self._camera_ids.clear()
+
+    @cached_property
     def known(self) -> KnownFiles:
         """What it holds about the paths of folders."""
         return KnownFiles(self._rows)
@@ -731,11 +739,13 @@ class Ledger(LedgerFile):
         )
 
     def _camera(self, name: str) -> int:
-        name = encodable(name)
-        known = self._db.execute("SELECT id FROM camera WHERE name = ?", (name,)).fetchone()
-        if known:
-            return int(known[0])
-        return _new_id(self._db.execute("INSERT INTO camera (name) VALUES (?)", (name,)))
+        camera_id = self._camera_ids.get(name)
+        if camera_id is None:
+            key = (encodable(name),)
+            known = self._db.execute("SELECT id FROM camera WHERE name = ?", key).fetchone()
+            camera_id = known[0] if known else _new_id(self._db.execute("INSERT INTO camera (name) VALUES (?)", key))
+            self._camera_ids[name] = camera_id
+        return camera_id
 
     def _retire(self, file_id: int) -> None:
         """The path holds other content now. What had not been sent of the old one never will be."""

@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
 from camio_import.model import FoundFile, Reason, Rejected
 
@@ -37,6 +37,19 @@ _TEMPORARY_FOLDERS: Final = frozenset((
 """Where rsync (--delay-updates, --partial-dir), Dropbox and Google Drive keep what has not arrived whole."""
 
 
+class VideoFolder(NamedTuple):
+    """A folder that was read: the names of its videos, in the order of their bytes, not looked at yet."""
+
+    path: str
+    relative_path: str
+    names: list[str]
+
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """What stands before a name: in the path, and in the relative path."""
+        return os.path.join(self.path, ""), _join(self.relative_path, "")  # noqa: PTH118
+
+
 class Walker:
     """Finds the video files below one folder.
 
@@ -50,6 +63,7 @@ class Walker:
         ignored: files left alone because of their extension, counted by extension.
         unreadable: the folders that could not be read.
         folders_read: how many folders have been read so far.
+        last_read: the folder that was read last.
     """
 
     def __init__(self, root: str, extensions: Sequence[str] = ("mp4",)) -> None:
@@ -62,6 +76,7 @@ class Walker:
         self.ignored: Counter[str] = Counter()
         self.unreadable: list[str] = []
         self.folders_read = 0
+        self.last_read = self.root
         self._visited: set[tuple[int, int]] = set()
 
     def wants(self, name: str) -> bool:
@@ -74,6 +89,16 @@ class Walker:
         return folder_name not in _TEMPORARY_FOLDERS and not is_safaris
 
     def __iter__(self) -> Iterator[FoundFile | Rejected]:
+        for folder in self.folders():
+            if isinstance(folder, Rejected):
+                yield folder
+                continue
+            prefix, relative_prefix = folder.prefixes
+            for name in folder.names:
+                yield look_at(prefix + name, relative_prefix + name)
+
+    def folders(self) -> Iterator[VideoFolder | Rejected]:
+        """The same, for a caller who looks at the files himself: each folder, or why it could not be read."""
         self._forget()
         waiting = [(self.root, "")]
         while waiting:
@@ -84,9 +109,7 @@ class Walker:
                 self.unreadable.append(path)
                 yield _rejected_folder(path, relative_path, error)
                 continue
-            prefix, relative_prefix = os.path.join(path, ""), _join(relative_path, "")  # noqa: PTH118
-            for name in names:
-                yield look_at(prefix + name, relative_prefix + name)
+            yield VideoFolder(path, relative_path, names)
             waiting.extend(
                 (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
                 for name in reversed(subfolders)
@@ -97,6 +120,7 @@ class Walker:
         self.ignored.clear()
         self.unreadable.clear()
         self.folders_read = 0
+        self.last_read = self.root
         self._visited.clear()
 
     def _read_folder(self, path: str) -> tuple[list[str], list[str]]:
@@ -125,6 +149,7 @@ class Walker:
         _sort_by_bytes(names)
         _sort_by_bytes(subfolders)
         self.folders_read += 1
+        self.last_read = path
         return names, subfolders
 
     def _ignore(self, name: str) -> None:
