@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -49,6 +50,10 @@ class Hashed:
     sha1: str
     sample: bytes
     checksum: bytes
+    reading_s: float = field(default=0.0, compare=False)
+    """How long the operating system took to give the bytes,"""
+    seconds: float = field(default=0.0, compare=False)
+    """and how long all of it took."""
 
 
 def sha1_of(
@@ -56,6 +61,7 @@ def sha1_of(
     *,
     progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] = _never,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Hashed:
     """Read the file once, from its start to its end, and return its hashes.
 
@@ -72,13 +78,17 @@ def sha1_of(
     checksum = xxhash.xxh3_128()
     sample = _Sample(file.size_bytes)
     block = memoryview(bytearray(min(BLOCK_BYTES, max(file.size_bytes, 1))))
+    began_at = clock()
+    reading_s = 0.0
     with OpenedFile(file.path) as opened:
         opened.check_unchanged(file)
         offset = 0
         while True:
             if cancelled():
                 raise _cancelled(file.path)
+            asked_at = clock()
             count = opened.read_into(block)
+            reading_s += clock() - asked_at
             if count == 0:
                 break
             whole.update(block[:count])
@@ -92,7 +102,7 @@ def sha1_of(
         opened.check_unchanged(file)
         if offset != file.size_bytes:
             raise changed(file.path, f"{offset} bytes were read instead of {file.size_bytes}")
-    return Hashed(whole.hexdigest(), sample.digest(), checksum.digest())
+    return Hashed(whole.hexdigest(), sample.digest(), checksum.digest(), reading_s, clock() - began_at)
 
 
 def sample_digest(file: FoundFile) -> bytes:

@@ -1,10 +1,11 @@
-"""When to try again: back-off with jitter, the pause of a whole queue, and the number of uploads at once.
+"""When to try again: back-off with jitter, the pause of a whole queue; and how many uploads and readers at once.
 
 Nothing here sleeps or reads a clock by itself: callers pass monotonic seconds.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass, field
 
@@ -162,6 +163,39 @@ class Concurrency:
         self._refused_at = None
         if self.fixed is None:
             self.limit = max(1, self.limit // 2)
+
+
+TELLING_S = 0.02
+"""A file that is hashed faster does not tell what bounds the hashing."""
+LITTLE_READING = 0.25
+MUCH_READING = 0.5
+FEW_FILES = 2
+MANY_FILES = 1000
+
+
+@dataclass(slots=True)
+class Readers:
+    """How many files are hashed at once: one, as a disk is read fastest by one reader, as long as
+    reading is what takes the time. A second one begins where it is the processor; it ends when that
+    makes the reading slow, and is tried again ever more rarely.
+    """
+
+    most: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    width: int = 1
+    _quick_in_a_row: int = 0
+    _caution: int = FEW_FILES
+
+    def on_hashed(self, seconds: float, reading_s: float) -> None:
+        """A file took so many seconds, of which the system took `reading_s` to give the bytes."""
+        if seconds < TELLING_S:
+            return
+        share = reading_s / seconds
+        self._quick_in_a_row = self._quick_in_a_row + 1 if share <= LITTLE_READING else 0
+        if self.width == 1 and self._quick_in_a_row >= self._caution:
+            self.width = self.most
+        elif self.width > 1 and share >= MUCH_READING:
+            self.width = 1
+            self._caution = min(MANY_FILES, 4 * self._caution)
 
 
 TRIES_PER_RUN = 5

@@ -1,8 +1,8 @@
 """The loop that hashes, sends and records. One thread runs it, and it alone writes the ledger.
 
-    next file --> hash (one thread ahead) --> ready --> send (several threads) --> record
-                     ^                          ^                |
-                     +---- it changed ----------+--- try again --+
+    next file --> hash (ahead) --> ready --> send (several threads) --> record
+                     ^               ^                |
+                     +- it changed --+--- try again --+
 
 Each turn takes the tasks that were finished, records what they mean and which uploads begin, all in
 one transaction, and only then lets these uploads start. So nothing is sent that the ledger does not
@@ -56,7 +56,7 @@ from camio_import.progress import (
 )
 from camio_import.reading import ClipReader
 from camio_import.registering import Registering
-from camio_import.retry import Attempts, Backoff, Breaker, Concurrency
+from camio_import.retry import Attempts, Backoff, Breaker, Concurrency, Readers
 from camio_import.state import Ledger, ShardKey
 from camio_import.tasks import HashTask, PostTask, ShardTask, Silence
 from camio_import.workers import Clock, Crew, StopRequest, SystemClock, Task
@@ -186,6 +186,8 @@ class Sending:
         self._in_hand: set[int] = set()
         self._is_finishing = False
         self._hashing: dict[int, HashTask] = {}
+        self._to_hash: deque[HashTask] = deque()
+        self._readers = Readers()
         self._ready: deque[RecordedClip] = deque()
         self._later: list[tuple[float, int, RecordedClip]] = []
         self._posting: dict[int, PostTask] = {}
@@ -383,20 +385,20 @@ class Sending:
     def _hash(self, clip: RecordedClip, *, reader: ClipReader | None = None) -> None:
         task = HashTask(clip, self._is_abandoned, reader)
         self._hashing[clip.file_id] = task
-        # One thread: a disk is read fastest by one reader.
-        if len(self._hashing) == 1:
-            self._hashers.start(task)
+        self._to_hash.append(task)
+        self._start_hashing()
 
-    def _next_hash(self) -> None:
-        waiting = next(iter(self._hashing.values()), None)
-        if waiting is not None:
-            self._hashers.start(waiting)
+    def _start_hashing(self) -> None:
+        while self._to_hash and len(self._hashing) - len(self._to_hash) < self._readers.width:
+            self._hashers.start(self._to_hash.popleft())
 
     def _settle_hash(self, task: HashTask) -> None:
         self._hashers.finished()
         clip = task.clip
         del self._hashing[clip.file_id]
-        self._next_hash()
+        if task.hashed is not None:
+            self._readers.on_hashed(task.hashed.seconds, task.hashed.reading_s)
+        self._start_hashing()
         if isinstance(task.read, Rejected):
             self._skip(clip, task.read.reason, task.read.detail)
             return

@@ -16,6 +16,7 @@ from camio_import.retry import (
     Backoff,
     Breaker,
     Concurrency,
+    Readers,
 )
 
 
@@ -168,3 +169,33 @@ def test_a_file_that_fails_while_nothing_gets_through() -> None:
         attempts.on_failure(0)
     attempts.on_failure(1)
     assert not attempts.are_enough
+
+
+def test_a_second_reader_begins_where_the_processor_is_the_bound() -> None:
+    readers = Readers(most=2)
+    for _ in range(10):
+        readers.on_hashed(1.0, 0.9)  # a hard disk
+    assert readers.width == 1
+    readers.on_hashed(1.0, 0.1)
+    readers.on_hashed(0.001, 0.0)  # too short to tell
+    assert readers.width == 1
+    readers.on_hashed(1.0, 0.1)
+    assert readers.width == 2
+
+
+def test_a_second_reader_that_makes_the_disk_slow_is_tried_ever_more_rarely() -> None:
+    readers = Readers(most=2)
+    slow = 0
+    for _ in range(10_000):
+        # As with a hard disk and a slow processor: the system reads ahead for one reader, and not for two.
+        readers.on_hashed(1.0, 0.1 if readers.width == 1 else 0.8)
+        slow += readers.width == 2
+    assert readers.width == 1
+    assert 0 < slow < 20
+
+
+def test_one_processor_has_one_reader() -> None:
+    readers = Readers(most=1)
+    for _ in range(100):
+        readers.on_hashed(1.0, 0.0)
+    assert readers.width == 1
