@@ -163,7 +163,8 @@ class Intake:
             place = replace(place, known=moved)
         if known is not None and known.is_delivered and known.camera_name == reading.camera_name:
             # Another start time, or another way to find it, does not make it another clip.
-            self._ledger.keep_reading(known.file_id, self._fingerprint)
+            if known.reading != self._fingerprint:
+                self._ledger.keep_reading(known.file_id, self._fingerprint)
             self._count_known(known, file)
             return None
         return place, reading
@@ -179,7 +180,7 @@ class Intake:
         candidates = [
             candidate
             for candidate in self._ledger.known.candidates_for_move(file.size_bytes, file.mtime_ns, place.name)
-            if candidate.camera_name == reading.camera_name and _has_left(candidate, file)
+            if candidate.known.camera_name == reading.camera_name and _has_left(candidate, file)
         ]
         try:
             sample = sample_digest(file) if any(candidate.sample for candidate in candidates) else None
@@ -188,9 +189,9 @@ class Intake:
         for candidate in candidates:
             if candidate.sample is None or candidate.sample == sample:
                 replaced = place.known.file_id if place.known else None
-                self._ledger.move(candidate.file_id, place.folder, place.name, candidate.path, replaces=replaced)
+                self._ledger.move(candidate.known.file_id, place.folder, place.name, candidate.path, replaces=replaced)
                 self._on_change()
-                return self._ledger.known.by_id(candidate.file_id)
+                return candidate.known
         return None
 
     def _count_known(self, known: KnownFile, file: FoundFile) -> None:

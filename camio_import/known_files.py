@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -46,26 +46,25 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MoveCandidate:
-    """A file that may have moved. `sample` is None when nothing of it was read yet."""
+    """A file that may have moved from `path`. `sample` is None when nothing of it was read yet."""
 
-    file_id: int
+    known: KnownFile
     path: str
-    camera_name: str | None
     sample: bytes | None
 
 
 # In the order of the fields of `KnownFile`.
 _COLUMNS = """
-SELECT file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
+       file.id, file.name, file.size_bytes, file.mtime_ns, file.state, file.reason, file.reading,
        camera.name AS camera_name,
        file.state = 'duplicate' AND NOT EXISTS (
            SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'
        ) AS waits_for_original
-FROM file LEFT JOIN camera ON camera.id = file.camera
 """
-_IN_FOLDER = f"{_COLUMNS} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
-_AT = f"{_COLUMNS} WHERE folder = ? AND is_current AND file.name = ?"
-_BY_ID = f"{_COLUMNS} WHERE file.id = ?"
+_KNOWN = f"SELECT {_COLUMNS} FROM file LEFT JOIN camera ON camera.id = file.camera"
+_IN_FOLDER = f"{_KNOWN} WHERE folder = ? AND is_current AND file.name > ? ORDER BY file.name LIMIT ?"
+_AT = f"{_KNOWN} WHERE folder = ? AND is_current AND file.name = ?"
+_BY_ID = f"{_KNOWN} WHERE file.id = ?"
 
 
 class KnownFiles:
@@ -125,7 +124,7 @@ class KnownFiles:
         """Files of that name, size and time that may have moved: those that were hashed, and those
         that were to be sent and were not read yet."""
         rows = self._rows(
-            "SELECT file.id, folder.path, file.name, sample, camera.name AS camera_name"
+            f"SELECT folder.path, sample, {_COLUMNS}"
             " FROM file JOIN folder ON folder.id = file.folder LEFT JOIN camera ON camera.id = file.camera"
             " WHERE size_bytes = ? AND mtime_ns = ? AND file.name = ?"
             " AND (is_current OR state = 'uploaded' OR reason = ?)"
@@ -134,8 +133,8 @@ class KnownFiles:
             (size_bytes, mtime_ns, name, Reason.VANISHED, Reason.VANISHED),
         )
         return [
-            MoveCandidate(row["id"], path_of(row["path"], row["name"]), row["camera_name"], row["sample"])
-            for row in rows
+            MoveCandidate(known, path_of(path, known.name), sample)
+            for path, sample, known in ((row[0], row[1], _as_known_file(row[2:])) for row in rows)
         ]
 
 
@@ -144,4 +143,4 @@ def _known_files(rows: list[sqlite3.Row]) -> Iterator[KnownFile]:
 
 
 # What `KnownFile._make` comes to, without its Python. The columns are in the order of the fields.
-_as_known_file: Callable[[sqlite3.Row], KnownFile] = partial(tuple.__new__, KnownFile)
+_as_known_file: Callable[[Iterable[Any]], KnownFile] = partial(tuple.__new__, KnownFile)

@@ -410,11 +410,14 @@ class Sending:
             self._ledger.reread_clip(clip.file_id, clip.clip, task.reader.fingerprint)
         self._drive.on_read(clip.clip.file.path)
         if self._ledger.set_hash(clip.file_id, task.hashed.sha1, task.hashed.sample) is not None:
-            self._let_go(clip.file_id)
-            self._reporter.handle(FileDuplicate(clip.clip.file.path, clip.clip.file.size_bytes))
-            self._shards.on_outcome(clip.file_id)
+            self._leave_out_copy(clip)
         else:
             self._ready.append(replace(clip, sha1=task.hashed.sha1, checksum=task.hashed.checksum))
+
+    def _leave_out_copy(self, clip: RecordedClip) -> None:
+        self._let_go(clip.file_id)
+        self._reporter.handle(FileDuplicate(clip.clip.file.path, clip.clip.file.size_bytes))
+        self._shards.on_outcome(clip.file_id)
 
     # --- starting --------------------------------------------------------------------------------
 
@@ -424,8 +427,14 @@ class Sending:
             yield shard
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[2])
-        for _ in range(0 if self._is_finishing else min(self._room(now), len(self._ready))):
+        room = 0 if self._is_finishing else self._room(now)
+        while room > 0 and self._ready:
             clip = self._ready.popleft()
+            # One that an earlier run has hashed (and failed to send) may have been delivered as another file since.
+            if clip.checksum is None and self._ledger.mark_if_duplicate(clip.file_id) is not None:
+                self._leave_out_copy(clip)
+                continue
+            room -= 1
             self._ledger.begin_upload(clip.file_id)
             yield PostTask(clip, self._cameras[clip.clip.camera_name], self._hook, self._is_abandoned, now)
 

@@ -746,6 +746,21 @@ def test_failed_files_do_not_keep_their_shard_open_and_join_it_later(bench: Benc
     bench.assert_accounted()
 
 
+def test_a_failed_file_that_was_delivered_as_another_one_meanwhile_is_not_sent(bench: Bench) -> None:
+    refused, *_ = bench.clips(3)
+    bench.box.faults.add(Fault(on=for_file(refused), status=413))
+    bench.run().must(3)
+    copy = refused.with_name("CAM_A-1476048747.mp4")
+    copy.write_bytes(refused.read_bytes())
+    assert bench.run().must(3).summary.uploaded == 1
+    posts = bench.box.log.posts()
+    ran = bench.run(retry_failed=True).must(0)
+    assert (ran.summary.uploaded, ran.summary.duplicate) == (0, 1)
+    assert bench.box.log.posts() == posts
+    assert bench.states()[refused.name] == "duplicate"
+    bench.assert_accounted()
+
+
 def interrupted_after(bench: Bench, uploads: int) -> None:
     """A run that stops when so many files were sent, one after the other."""
     stop = StopRequest()

@@ -164,9 +164,7 @@ def test_it_ends_in_time_while_the_box_is_silent(station):
     station.put(station.folder / name(0), clip(0))
     station.start()
     station.soon(lambda: station.box.log.posts())
-    began_at = time.monotonic()
-    ran = station.ended().must(ExitCode.TERMINATED)
-    assert time.monotonic() - began_at < 10
+    ran = station.ended(within_s=60).must(ExitCode.TERMINATED)  # the Box never answers
     assert "Traceback" not in ran.err
     assert [row[0] for row in ledger_rows(station.ledger, "SELECT state FROM file")] == ["found"]
 
