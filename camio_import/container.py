@@ -45,6 +45,8 @@ _PADDING_BOXES: Final = frozenset(("free", "skip", "wide"))
 _KNOWN_BOXES: Final = _FIRST_BOXES | {"mfra", "meta", "uuid", "udta", "ssix", "prft", "emsg", "pdin"}
 """Top-level boxes that, when they end after the file does, show that the file was cut off."""
 
+_BOX_LETTERS: Final = bytes([*range(0x20, 0x7F), 0xA9])
+
 _HEAD_BYTES: Final = 4096
 _ZEROS: Final = "it begins with nothing but zeros: its space was reserved, but the video was never written"
 _NO_INDEX: Final = (
@@ -86,7 +88,7 @@ def walk_boxes(file: _Readable, size_bytes: int) -> Iterator[Box]:
         file.seek(start)
         header = file.read(16) or b""
         letters = header[4:8]
-        if len(letters) < 4 or not all(0x20 <= letter < 0x7F or letter == 0xA9 for letter in letters):
+        if len(letters) < 4 or letters.translate(None, _BOX_LETTERS):
             return
         declared_bytes = int.from_bytes(header[:4], "big")
         header_bytes = 8

@@ -23,8 +23,10 @@ from camio_import.walker import why_unreadable
 DEFAULT_TIME_FROM = (TimeSource.REGEX, TimeSource.CONTAINER, TimeSource.MTIME)
 LARGEST_DISAGREEMENT = timedelta(hours=1)
 EARLIEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
-PROBE_THREADS = 2
-"""Reading a container is half waiting for the disk; more threads than this gain nothing on two cores."""
+PROBE_THREADS = 4
+SLOW_S = 0.002
+"""A drive that is waited for longer, for each file, is asked for several files at a time."""
+TRY_ALONE_EVERY = 256
 PROBE_DEADLINE_S = 20.0
 AHEAD = 64
 
@@ -154,15 +156,54 @@ _WHERE = {
 }
 
 
+@dataclass(slots=True)
+class _Pace:
+    """Whether a look into a file waits for the drive.
+
+    If it does, several at a time are quicker. If it does not, they are slower: what is left is
+    computing, and threads of Python that compute wait for each other.
+    """
+
+    clock: Callable[[], float]
+    cpu_clock: Callable[[], float]
+    waited_s: float = 0.0
+    """For each file, a moving mean."""
+    ahead: int = 0
+
+    def is_slow(self) -> bool:
+        """For the next file. After a long stretch of many at a time, one is tried alone."""
+        if self.waited_s <= SLOW_S:
+            return False
+        self.ahead += 1
+        if self.ahead >= TRY_ALONE_EVERY:
+            self.ahead = 0
+            self.waited_s = SLOW_S
+            return False
+        return True
+
+    def timed(self, look: Callable[[], T]) -> T:
+        began_at, cpu_s = self.clock(), self.cpu_clock()
+        result = look()
+        waited_s = self.clock() - began_at - (self.cpu_clock() - cpu_s)
+        self.waited_s += (waited_s - self.waited_s) / 4
+        return result
+
+
 def read_ahead(
-    reader: ClipReader, readings: Iterable[tuple[T, FoundFile, PathReading]]
+    reader: ClipReader,
+    readings: Iterable[tuple[T, FoundFile, PathReading]],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.thread_time,
 ) -> Iterator[tuple[T, Clip | Rejected]]:
-    """Read the containers of many files, some at a time, and yield the results in the order given.
+    """Read the containers of many files, some at a time where the drive is slow, and yield the
+    results in the order given.
 
     `T` is whatever the caller wants to find beside each result.
     """
     waiting: deque[tuple[T, Future[Clip | Rejected]]] = deque()
     stop = threading.Event()
+    pace = _Pace(clock, cpu_clock)
 
     def read(file: FoundFile, reading: PathReading) -> Clip | Rejected:
         # After an interruption what is still queued must not be read, and what is being read must end.
@@ -170,16 +211,21 @@ def read_ahead(
             return _rejected(file, Reason.READ_ERROR, "stopped")
         return reader.read_clip(file, reading, clock=lambda: math.inf if stop.is_set() else time.monotonic())
 
+    def in_order(most: int) -> Iterator[tuple[T, Clip | Rejected]]:
+        while waiting and (len(waiting) > most or waiting[0][1].done()):
+            first, result = waiting.popleft()
+            yield first, result.result()
+
     with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe") as pool:
         try:
             for beside, file, reading in readings:
-                waiting.append((beside, pool.submit(read, file, reading)))
-                while waiting and (len(waiting) >= AHEAD or waiting[0][1].done()):
-                    first, result = waiting.popleft()
-                    yield first, result.result()
-            while waiting:
-                first, result = waiting.popleft()
-                yield first, result.result()
+                if pace.is_slow():
+                    waiting.append((beside, pool.submit(read, file, reading)))
+                    yield from in_order(AHEAD - 1)
+                else:
+                    yield from in_order(0)
+                    yield beside, pace.timed(lambda file=file, reading=reading: read(file, reading))  # type: ignore[misc]
+            yield from in_order(0)
         finally:
             stop.set()
 

@@ -6,7 +6,9 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -204,11 +206,16 @@ def some_files(count: int, taken: list[int]):
         yield number, FoundFile(str(number), str(number), number, 0), PathReading("CAM", IN_NAME)
 
 
+def slow_drive() -> dict[str, Callable[[], float]]:
+    """Clocks by which each look waits 10 ms for the drive."""
+    return {"clock": count(step=0.01).__next__, "cpu_clock": lambda: 0.0}
+
+
 def test_results_come_in_order_and_few_are_read_ahead():
     reader, taken = SlowReader(), []
     furthest = 0
     numbers = []
-    for number, result in read_ahead(reader, some_files(500, taken)):  # type: ignore[arg-type]
+    for number, result in read_ahead(reader, some_files(500, taken), **slow_drive()):  # type: ignore[arg-type]
         assert result.path == str(number)
         furthest = max(furthest, len(taken) - number)
         numbers.append(number)
@@ -219,10 +226,12 @@ def test_results_come_in_order_and_few_are_read_ahead():
 
 def test_when_the_caller_stops_nothing_more_is_read():
     reader, taken = SlowReader(), []
-    results = read_ahead(reader, some_files(10**6, taken))  # type: ignore[arg-type]
+    results = read_ahead(reader, some_files(10**6, taken), **slow_drive())  # type: ignore[arg-type]
+    next(results)
     next(results)
     results.close()
     done = len(reader.clocks)
+    assert done > 1
     assert done <= AHEAD + reading.PROBE_THREADS
     time.sleep(0.05)
     assert len(reader.clocks) == done
@@ -233,6 +242,8 @@ def test_a_container_being_read_is_told_that_its_time_is_up_when_the_caller_stop
 
     class Waits:
         def read_clip(self, file: FoundFile, said: PathReading, *, clock) -> Rejected:
+            if file.path == "0":
+                return Rejected(file.path, file.path, Reason.EMPTY, "")
             entered.set()
             began = time.monotonic()
             while clock() != math.inf and time.monotonic() - began < 10:
@@ -241,12 +252,52 @@ def test_a_container_being_read_is_told_that_its_time_is_up_when_the_caller_stop
             return Rejected(file.path, file.path, Reason.EMPTY, "")
 
     def files():
-        yield 0, FoundFile("0", "0", 1, 0), PathReading("CAM", IN_NAME)
+        yield from some_files(2, [])
         entered.wait(5)
         raise KeyboardInterrupt
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        list(read_ahead(Waits(), files()))  # type: ignore[arg-type]
+        list(read_ahead(Waits(), files(), **slow_drive()))  # type: ignore[arg-type]
     assert time.monotonic() - began < 5
     assert seen == [math.inf]
+
+
+class Threads:
+    """Stands for a ClipReader, and notes which thread reads."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def read_clip(self, file: FoundFile, said: PathReading, *, clock) -> Rejected:
+        self.names.append(threading.current_thread().name)
+        return Rejected(file.path, file.path, Reason.EMPTY, "")
+
+
+def test_on_a_quick_drive_the_caller_reads_by_itself():
+    reader, computing = Threads(), count(step=0.01)
+    clocks = {"clock": computing.__next__, "cpu_clock": computing.__next__}  # all of the time is spent computing
+    assert len(list(read_ahead(reader, some_files(100, []), **clocks))) == 100  # type: ignore[arg-type]
+    assert set(reader.names) == {threading.current_thread().name}
+
+
+def test_a_slow_drive_that_becomes_quick_is_noticed():
+    reader = Threads()
+    now = slow = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += slow
+        return now
+
+    def files():
+        nonlocal slow
+        slow = 0.01
+        yield from some_files(10, [])
+        slow = 0.0
+        yield from some_files(1000, [])
+
+    list(read_ahead(reader, files(), clock=clock, cpu_clock=lambda: 0.0))  # type: ignore[arg-type]
+    own = threading.current_thread().name
+    assert [name == own for name in reader.names[:10]] == [True] + [False] * 9
+    assert reader.names[-500:] == [own] * 500
