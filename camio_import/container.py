@@ -6,6 +6,7 @@ system refuses; the `OSError` behind one is its `__cause__`. Nothing is ever wri
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +29,16 @@ PyAV has FFmpeg decode pictures until it knows how they are laid out, which cost
 header that tells all that is asked for here, reads megabytes, and gives damaged pictures to a decoder.
 """
 
-_OTHER_HEADERS: Final = (b"\x1a\x45\xdf\xa3", b"RIFF")
-"""How Matroska (RFC 9559) and AVI begin, which have streams and duration in their header, too. MPEG-TS has none."""
+_AVI: Final = b"RIFF"
+_MATROSKA: Final = b"\x1a\x45\xdf\xa3"
+_MATROSKA_DURATION: Final = re.compile(rb"\x44\x89[\x84\x88][^\0]")
+"""The element Duration (RFC 9559, 5.1.2.10), a float of 4 or 8 bytes that is not 0.
+
+A recording that was never finished has none. FFmpeg then guesses, and from the header alone guesses badly.
+"""
+
+_LEAST_AVI_BITS_PER_S: Final = 500
+"""An AVI that was never finished says that it lasts for days, which is far fewer."""
 
 _EARLIEST_CREATION: Final = datetime(1971, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 0, which is 1904 in mp4 and 1970 elsewhere, or count up from there."""
@@ -204,7 +213,7 @@ def _read_layout(view: _BoundedView, size_bytes: int) -> _Layout:
     if len(head) > 8 and not head.strip(b"\0"):
         return _Layout(False, problem=_ZEROS)
     if head[4:8].decode("latin-1") not in _FIRST_BOXES:
-        return _Layout(False, has_header=head.startswith(_OTHER_HEADERS))
+        return _Layout(False, has_header=_has_other_header(head))
 
     whole: list[str] = []
     cut: Box | None = None
@@ -219,6 +228,13 @@ def _read_layout(view: _BoundedView, size_bytes: int) -> _Layout:
     tail = b"" if cut else view.read(8)
     problem = _problem_of(whole, cut, tail, size_bytes)
     return _Layout(True, has_header=True, is_fragmented="moof" in whole, problem=problem)
+
+
+def _has_other_header(head: bytes) -> bool:
+    """Whether an AVI, or a Matroska file that says how long it is, begins like this. MPEG-TS has no header."""
+    if head.startswith(_MATROSKA):
+        return _MATROSKA_DURATION.search(head) is not None
+    return head.startswith(_AVI)
 
 
 def _problem_of(whole: list[str], cut: Box | None, tail: bytes, size_bytes: int) -> str | None:
@@ -298,6 +314,8 @@ def _facts_of(container: InputContainer, *, fragmented: bool) -> ContainerFacts:
 def _duration_s(container: InputContainer) -> float | None:
     """The container's duration, else that of its longest video stream; None for none, or nonsense."""
     whole_s = (container.duration or 0) / 1_000_000
+    if container.format.name == "avi" and 0 < container.bit_rate < _LEAST_AVI_BITS_PER_S:
+        return None
     if _is_plausible(whole_s):
         return whole_s
     streams_s = (

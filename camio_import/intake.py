@@ -208,12 +208,13 @@ class Intake:
         elif known.state == "failed" and not self._retry_failed:
             counts.failed[known.reason or Reason.REFUSED] += 1
         else:
-            self._ledger.take_up(known.file_id)
-            self._to_do(known.file_id, known.camera_name or "", file, is_new=False)
+            is_news = self._ledger.take_up(known.file_id)
+            self._to_do(known.file_id, known.camera_name or "", file, is_new=False, is_news=is_news)
 
-    def _to_do(self, file_id: int, camera_name: str, file: FoundFile, *, is_new: bool) -> None:
-        self.counts.new += 1
-        self.counts.new_bytes += file.size_bytes
+    def _to_do(self, file_id: int, camera_name: str, file: FoundFile, *, is_new: bool, is_news: bool = True) -> None:
+        if is_news:  # not for the second time, for a file that was moved while the folder was looked through
+            self.counts.new += 1
+            self.counts.new_bytes += file.size_bytes
         self._on_to_do(file_id, camera_name, is_new)
 
     # --- after it --------------------------------------------------------------------------------
@@ -227,6 +228,7 @@ class Intake:
             self.reject(place, result)
             return
         known = place.known
+        is_news = True
         if known is None:
             file_id = self._ledger.add_clip(place.folder, place.name, result, self._fingerprint)
         elif known.state == "uploaded":
@@ -240,9 +242,9 @@ class Intake:
             return
         else:
             file_id = known.file_id
-            self._ledger.reread_clip(file_id, result, self._fingerprint)
-        self.counts.with_warnings += bool(result.warnings)
-        self._to_do(file_id, result.camera_name, result.file, is_new=True)
+            is_news = self._ledger.reread_clip(file_id, result, self._fingerprint)
+        self.counts.with_warnings += is_news and bool(result.warnings)
+        self._to_do(file_id, result.camera_name, result.file, is_new=True, is_news=is_news)
 
     def reject(self, place: Place, rejected: Rejected) -> None:
         """A file, or with the name b"" a folder, that is not sent."""

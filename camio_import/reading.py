@@ -26,7 +26,8 @@ EARLIEST_PLAUSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 PROBE_THREADS = 4
 SLOW_S = 0.002
 """A drive that is waited for longer, for each file, is asked for several files at a time."""
-TRY_ALONE_EVERY = 256
+JUDGED_LOOKS = 8
+TRY_ALONE_EVERY = 512
 PROBE_DEADLINE_S = 20.0
 AHEAD = 64
 
@@ -166,27 +167,32 @@ class _Pace:
 
     clock: Callable[[], float]
     cpu_clock: Callable[[], float]
+    is_slow: bool = False
+    looks: int = 0
+    """Since it was last judged,"""
     waited_s: float = 0.0
-    """For each file, a moving mean."""
-    ahead: int = 0
-
-    def is_slow(self) -> bool:
-        """For the next file. After a long stretch of many at a time, one is tried alone."""
-        if self.waited_s <= SLOW_S:
-            return False
-        self.ahead += 1
-        if self.ahead >= TRY_ALONE_EVERY:
-            self.ahead = 0
-            self.waited_s = SLOW_S
-            return False
-        return True
+    """and how long they waited. The clock of the processor is coarse on Windows: one look alone tells little."""
 
     def timed(self, look: Callable[[], T]) -> T:
+        """Carry out a look, and judge after a few."""
         began_at, cpu_s = self.clock(), self.cpu_clock()
         result = look()
-        waited_s = self.clock() - began_at - (self.cpu_clock() - cpu_s)
-        self.waited_s += (waited_s - self.waited_s) / 4
+        self.waited_s += self.clock() - began_at - (self.cpu_clock() - cpu_s)
+        self.looks += 1
+        if self.looks >= JUDGED_LOOKS:
+            self._judge(self.waited_s > JUDGED_LOOKS * SLOW_S)
         return result
+
+    def not_timed(self) -> None:
+        """One of several at a time has begun. After a long stretch of these, some are tried alone."""
+        self.looks += 1
+        if self.looks >= TRY_ALONE_EVERY:
+            self._judge(False)
+
+    def _judge(self, is_slow: bool) -> None:
+        self.is_slow = is_slow
+        self.looks = 0
+        self.waited_s = 0.0
 
 
 def read_ahead(
@@ -219,7 +225,8 @@ def read_ahead(
     with ThreadPoolExecutor(PROBE_THREADS, thread_name_prefix="probe") as pool:
         try:
             for beside, file, reading in readings:
-                if pace.is_slow():
+                if pace.is_slow:
+                    pace.not_timed()
                     waiting.append((beside, pool.submit(read, file, reading)))
                     yield from in_order(AHEAD - 1)
                 else:

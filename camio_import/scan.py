@@ -17,7 +17,7 @@ from camio_import.state import Ledger
 from camio_import.walker import Walker
 
 REPORT_EVERY = 100
-"""Files, between two looks at whether the user wants to stop, and two reports."""
+"""Files, between two reports."""
 
 
 class Scanner:
@@ -92,6 +92,7 @@ class Scanner:
                 yield to_read[0], compared.item, to_read[1]
 
     def _passes_over(self, known: KnownFile, status: os.stat_result) -> bool:
+        self._check_cancelled()
         if not self._intake.is_delivered(known, status):
             return False
         self._count()
@@ -100,7 +101,6 @@ class Scanner:
     def _count(self) -> None:
         self._seen += 1
         if self._seen % REPORT_EVERY == 0:
-            self._check_cancelled()
             self._report(self._walker.last_read)
 
     def _settle_gone(self, compared: Compared) -> None:

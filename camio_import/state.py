@@ -235,8 +235,11 @@ class Ledger(LedgerFile):
             self._add_to_do(file_id)
         return file_id
 
-    def reread_clip(self, file_id: int, clip: Clip, reading: str) -> None:
-        """found again: the same file, not sent yet, and its path, time or content reads differently now."""
+    def reread_clip(self, file_id: int, clip: Clip, reading: str) -> bool:
+        """found again: the same file, not sent yet, and its path, time or content reads differently now.
+
+        Returns False when it was to do already.
+        """
         with self.transaction():
             self._db.execute(
                 "UPDATE file SET size_bytes = ?, mtime_ns = ?, reading = ?, camera = ?, starts_at = ?,"
@@ -246,14 +249,17 @@ class Ledger(LedgerFile):
                 (clip.file.size_bytes, clip.file.mtime_ns, reading, *self._clip_columns(clip),
                  *(clip.file.size_bytes, clip.file.mtime_ns) * 2, file_id),
             )  # fmt: skip
-            self.take_up(file_id)
+            return self.take_up(file_id)
 
     def keep_reading(self, file_id: int, reading: str) -> None:
         """The file reads the same under the options whose fingerprint is `reading`."""
         self._change("UPDATE file SET reading = ? WHERE id = ?", (reading, file_id))
 
-    def take_up(self, file_id: int) -> None:
-        """to do in this run; a file that had dropped out (skipped, failed, duplicate) is found again."""
+    def take_up(self, file_id: int) -> bool:
+        """to do in this run; a file that had dropped out (skipped, failed, duplicate) is found again.
+
+        Returns False when it was to do already.
+        """
         with self.transaction():
             cursor = self._db.execute(
                 "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END,"
@@ -264,7 +270,7 @@ class Ledger(LedgerFile):
             if cursor.rowcount:
                 self._reopen_shard_of(file_id)
                 self._note(file_id, "taken up again")
-            self._add_to_do(file_id)
+            return self._add_to_do(file_id)
 
     def add_rejected(
         self, folder: int, name: bytes, rejected: Rejected, reading: str, *, replaces: int | None = None
@@ -372,6 +378,11 @@ class Ledger(LedgerFile):
             if original is not None:
                 self._db.execute(
                     "UPDATE file SET state = 'duplicate', duplicate_of = ? WHERE id = ?", (original, file_id)
+                )
+                # What is a copy of this file is one of that other file, which will be delivered, or is.
+                self._db.execute(
+                    "UPDATE file SET duplicate_of = ? WHERE duplicate_of = ? AND state = 'duplicate'",
+                    (original, file_id),
                 )
         return None if original is None else int(original)
 
@@ -756,8 +767,8 @@ class Ledger(LedgerFile):
             (Reason.VANISHED, file_id),
         )
 
-    def _add_to_do(self, file_id: int) -> None:
-        self._db.execute("INSERT OR IGNORE INTO todo VALUES (?)", (file_id,))
+    def _add_to_do(self, file_id: int) -> bool:
+        return bool(self._db.execute("INSERT OR IGNORE INTO todo VALUES (?)", (file_id,)).rowcount)
 
     def _note(self, file_id: int, what: str) -> None:
         self._db.execute(

@@ -528,6 +528,47 @@ def noise_bytes(suffix: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_a_recording_that_was_never_finished_says_not_how_long_it_is(tmp_path: Path, suffix: str) -> None:
+    """Without the length in the header, FFmpeg would take it from the sound's bit rate, or from nonsense."""
+    facts = probe_bytes(tmp_path / f"a{suffix}", unfinished_bytes(suffix))
+    assert facts == ContainerFacts(None, None, "h264", None)
+
+
+def unfinished_bytes(suffix: str) -> bytes:
+    """Three seconds with sound, written to where the header cannot be completed afterwards."""
+
+    class Pipe:
+        def __init__(self) -> None:
+            self.content = bytearray()
+
+        def write(self, block: bytes) -> int:
+            self.content += block
+            return len(block)
+
+    pipe = Pipe()
+    with av.open(pipe, "w", format={".mkv": "matroska"}.get(suffix, suffix[1:])) as container:
+        pictures: Any = container.add_stream("libx264", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        pictures.options = {"tune": "zerolatency"}
+        sound: Any = container.add_stream("mp2", rate=16_000)
+        sound.layout = "mono"
+        for number in range(30):
+            picture = av.VideoFrame(32, 32, "yuv420p")
+            for plane in picture.planes:
+                plane.update(bytes([number]) * plane.buffer_size)
+            picture.pts, picture.time_base = number, Fraction(1, 10)
+            container.mux(pictures.encode(picture))
+            frame = av.AudioFrame(format="s16", layout="mono", samples=1152)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, number * 1152, Fraction(1, 16_000)
+            container.mux(sound.encode(frame))
+        container.mux(pictures.encode(None))
+        container.mux(sound.encode(None))
+    return bytes(pipe.content)
+
+
 def test_the_creation_time_is_in_utc(tmp_path: Path) -> None:
     moment = datetime(2016, 10, 9, 0, 32, 27, tzinfo=UTC)
     for suffix in (".mp4", ".mkv"):

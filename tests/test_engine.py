@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,10 +18,12 @@ from harness import TOKEN, Bench, SkippingClock, sha1
 
 import camio_import.tasks
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
+from camio_import.content import Hashed
 from camio_import.errors import Cancelled, ExitCode, FileUnreadable, RetryLater, UsageError
 from camio_import.hooks import Camera, Receipt
-from camio_import.model import Reason
+from camio_import.model import FoundFile, Reason
 from camio_import.progress import (
+    Event,
     FileDuplicate,
     FileFailed,
     FilePostponed,
@@ -32,7 +36,7 @@ from camio_import.progress import (
     UploadStarted,
     Waiting,
 )
-from camio_import.retry import TRIES_PER_RUN, Concurrency
+from camio_import.retry import TRIES_PER_RUN, Concurrency, Readers
 from camio_import.workers import StopRequest
 
 
@@ -759,6 +763,71 @@ def test_a_failed_file_that_was_delivered_as_another_one_meanwhile_is_not_sent(b
     assert bench.box.log.posts() == posts
     assert bench.states()[refused.name] == "duplicate"
     bench.assert_accounted()
+
+
+def test_the_copies_of_a_file_that_turns_out_to_be_a_copy_are_copies_of_the_other(bench: Bench) -> None:
+    stop = StopRequest()
+    (first,) = bench.clips(1)
+    first.with_name("CAM_A-1476048747.mp4").write_bytes(first.read_bytes())
+    bench.run(on_event=lambda event: isinstance(event, JobCreated) and stop.ask(ExitCode.INTERRUPTED), stop=stop)
+    assert sorted(bench.states().values()) == ["assigned", "duplicate"]
+    folder, bench.folder = bench.folder, bench.place / "other"
+    bench.folder.mkdir()
+    (bench.folder / "CAM_A-1476049000.mp4").write_bytes(first.read_bytes())
+    assert bench.run().must(0).summary.uploaded == 1
+    bench.folder = folder
+    ran = bench.run().must(0)
+    assert (ran.summary.uploaded, ran.summary.duplicate) == (0, 2)
+    bench.assert_accounted()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_files_are_hashed_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Among copies, files that change while they are read, and a stop in the middle."""
+    monkeypatch.setattr("camio_import.sending.Readers", lambda: Readers(most=2, width=2))
+    rng, lock, gate = random.Random(seed), threading.Lock(), threading.Barrier(2)
+    paths = bench.clips(30, cameras=("CAM_A", "CAM_B"))
+    versions = [path.read_bytes() for path in paths]
+    for number, path in enumerate(rng.sample(paths, 6)):
+        path.with_name(f"{path.name.split('-')[0]}-15000000{number:02}.mp4").write_bytes(path.read_bytes())
+    running, most = 0, 0
+    sha1_of = camio_import.tasks.sha1_of
+
+    def changing(file: FoundFile, **options: Any) -> Hashed:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            grows = rng.random() < 0.2
+        if grows:
+            with open(file.path, "ab") as stream:
+                stream.write(b"\0\0\0\x08free")
+            versions.append(Path(file.path).read_bytes())
+        with contextlib.suppress(threading.BrokenBarrierError):
+            gate.wait(0.02)  # until another one is being read, too
+        try:
+            return sha1_of(file, **options)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(camio_import.tasks, "sha1_of", changing)
+    stop = StopRequest()
+    uploaded: Counter[str] = Counter()
+
+    def count(event: Event) -> None:
+        if isinstance(event, FileUploaded):
+            uploaded["all"] += 1
+            if uploaded["all"] == 9:
+                stop.ask(ExitCode.INTERRUPTED)
+
+    bench.run(stop=stop, on_event=count).must(ExitCode.INTERRUPTED)
+    bench.run()
+    assert most == 2
+    monkeypatch.undo()
+    bench.run()
+    bench.run().must(0)
+    bench.assert_accounted(versions=versions, unacked=10)
 
 
 def interrupted_after(bench: Bench, uploads: int) -> None:

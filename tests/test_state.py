@@ -799,3 +799,18 @@ def test_many_files_in_one_folder_in_flat_memory(storage):
         assert growth_mb(storage, 300_000, 300_000) < 30
     else:
         assert growth_mb(storage, 15_000, 5_000) < 8
+
+
+def test_a_camera_that_was_undone_is_made_again(ledger):
+    with ledger.transaction():
+        one = add(ledger, 1, camera="ONE")
+        with pytest.raises(ValueError), ledger.part():
+            add(ledger, 2, camera="TWO")
+            raise ValueError
+        three, two = add(ledger, 3, camera="THREE"), add(ledger, 4, camera="TWO")
+    with pytest.raises(ValueError), ledger.transaction():
+        add(ledger, 5, camera="FOUR")
+        raise ValueError
+    four = add(ledger, 6, camera="FOUR")
+    names = {file_id: ledger.known.by_id(file_id).camera_name for file_id in (one, two, three, four)}
+    assert names == {one: "ONE", two: "TWO", three: "THREE", four: "FOUR"}
