@@ -13,12 +13,12 @@ import camio_import.intake
 import camio_import.ledger_file
 import camio_import.uploader
 from camio_import.content import BoundedBody
-from camio_import.model import FoundFile, Rejected, ShardReport, Summary
+from camio_import.model import Rejected, ShardReport, Summary
 from camio_import.opened_file import OpenedFile
 from camio_import.state import Ledger, ShardKey
 from camio_import.transport import SecretFilter
 from camio_import.uploader import Importer
-from camio_import.walker import Walker
+from camio_import.walker import VideoFolder, Walker
 
 
 def mark_before_sending() -> None:
@@ -34,12 +34,13 @@ def mark_before_sending() -> None:
 
 def overlook_files() -> None:
     """Every second file is not seen."""
-    original = Walker.__iter__
+    original = Walker.folders
 
-    def some(self: Walker) -> Iterator[FoundFile | Rejected]:
-        return (item for number, item in enumerate(original(self)) if number % 2)
+    def some(self: Walker) -> Iterator[VideoFolder | Rejected]:
+        for folder in original(self):
+            yield folder if isinstance(folder, Rejected) else folder._replace(names=folder.names[1::2])
 
-    Walker.__iter__ = some  # type: ignore[method-assign]
+    Walker.folders = some  # type: ignore[method-assign]
 
 
 def trust_files() -> None:

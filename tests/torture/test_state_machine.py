@@ -489,14 +489,7 @@ def called_uploaded_without_being_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def upload_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_hash = Ledger.set_hash
-
-    def set_hash_only(ledger: Ledger, file_id: int, sha1: str, sample: bytes) -> None:
-        if set_hash(ledger, file_id, sha1, sample) is not None:
-            ledger._db.execute("UPDATE file SET state = 'found', duplicate_of = NULL WHERE id = ?", (file_id,))
-
-    monkeypatch.setattr(Ledger, "set_hash", set_hash_only)
-    monkeypatch.setattr(Ledger, "mark_known_duplicates", lambda ledger: None)
+    monkeypatch.setattr(Ledger, "mark_if_duplicate", lambda ledger, file_id: None)
 
 
 def shards_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
