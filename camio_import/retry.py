@@ -168,9 +168,12 @@ class Concurrency:
 TELLING_S = 0.02
 """A file that is hashed faster does not tell what bounds the hashing."""
 LITTLE_READING = 0.25
+"""Shares of the time: up to this one a second reader begins,"""
 MUCH_READING = 0.5
+"""and from this one it ends."""
 FEW_FILES = 2
 MANY_FILES = 1000
+"""After so many quick files in a row a second reader is tried: at first, and at most."""
 
 
 @dataclass(slots=True)
