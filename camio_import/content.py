@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -24,6 +27,12 @@ from camio_import.opened_file import OpenedFile, changed
 
 BLOCK_BYTES: Final = 1 << 20
 """How much is read at a time for hashing: large enough that Python's part does not show."""
+
+BLOCKS_AHEAD: Final = 4
+"""So many blocks at most are read and not hashed yet,"""
+
+AHEAD_FROM_BYTES: Final = 8 * BLOCK_BYTES
+"""of a file from this size on: for a smaller one, a thread is not worth its start."""
 
 SAMPLE_WINDOW_BYTES: Final = 64 << 10
 """The size of each of the three windows of `sample_digest`."""
@@ -51,7 +60,7 @@ class Hashed:
     sample: bytes
     checksum: bytes
     reading_s: float = field(default=0.0, compare=False)
-    """How long the operating system took to give the bytes,"""
+    """How long the hashing waited for bytes,"""
     seconds: float = field(default=0.0, compare=False)
     """and how long all of it took."""
 
@@ -61,12 +70,15 @@ def sha1_of(
     *,
     progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] = _never,
+    reads_ahead: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Hashed:
     """Read the file once, from its start to its end, and return its hashes.
 
     `progress` is called with the number of bytes just read, and `cancelled` asked, about once
-    for each MiB. hashlib lets other threads run meanwhile.
+    for each MiB. hashlib lets other threads run meanwhile. With `reads_ahead`, a large file is read by
+    a thread of its own, a few blocks ahead of the hashing: that takes a little more of the processor
+    in all, and less time as long as a core is free.
 
     Raises:
         FileChanged: size or modification time are not those in `file`, or changed meanwhile, or
@@ -75,34 +87,91 @@ def sha1_of(
         Cancelled: `cancelled()` was true.
     """
     whole = hashlib.sha1(usedforsecurity=False)
-    checksum = xxhash.xxh3_128()
-    sample = _Sample(file.size_bytes)
-    block = memoryview(bytearray(min(BLOCK_BYTES, max(file.size_bytes, 1))))
     began_at = clock()
-    reading_s = 0.0
     with OpenedFile(file.path) as opened:
         opened.check_unchanged(file)
-        offset = 0
-        while True:
-            if cancelled():
-                raise _cancelled(file.path)
-            asked_at = clock()
-            count = opened.read_into(block)
-            reading_s += clock() - asked_at
-            if count == 0:
-                break
-            whole.update(block[:count])
-            checksum.update(block[:count])
-            sample.add(offset, block[:count])
-            offset += count
-            if progress is not None:
-                progress(count)
-            if offset > file.size_bytes:  # it is growing as fast as it is read
-                raise changed(file.path, "it is growing")
+        reading = _Reading(opened, file)
+        hashed_bytes = 0
+        waited_s = 0.0
+        is_ahead = reads_ahead and file.size_bytes >= AHEAD_FROM_BYTES
+        with closing(reading.blocks_ahead() if is_ahead else reading.blocks()) as blocks:
+            while True:
+                if cancelled():
+                    raise _cancelled(file.path)
+                asked_at = clock()
+                block = next(blocks, None)
+                waited_s += clock() - asked_at
+                if block is None:
+                    break
+                whole.update(block)
+                hashed_bytes += len(block)
+                if progress is not None:
+                    progress(len(block))
+                if hashed_bytes > file.size_bytes:  # it is growing as fast as it is read
+                    raise changed(file.path, "it is growing")
         opened.check_unchanged(file)
-        if offset != file.size_bytes:
-            raise changed(file.path, f"{offset} bytes were read instead of {file.size_bytes}")
-    return Hashed(whole.hexdigest(), sample.digest(), checksum.digest(), reading_s, clock() - began_at)
+        if hashed_bytes != file.size_bytes:
+            raise changed(file.path, f"{hashed_bytes} bytes were read instead of {file.size_bytes}")
+    return Hashed(whole.hexdigest(), reading.sample.digest(), reading.checksum.digest(), waited_s, clock() - began_at)
+
+
+class _Reading:
+    """A file read once, block by block, and the two quick hashes of what was read."""
+
+    def __init__(self, opened: OpenedFile, file: FoundFile) -> None:
+        self._opened = opened
+        self._block_bytes = min(BLOCK_BYTES, max(file.size_bytes, 1))
+        self._offset = 0
+        self.sample = _Sample(file.size_bytes)
+        self.checksum = xxhash.xxh3_128()
+
+    def blocks(self) -> Generator[memoryview]:
+        """Each is valid until the next one is asked for."""
+        block = self._new_block()
+        while filled := self._fill(block):
+            yield filled
+
+    def blocks_ahead(self) -> Generator[memoryview]:
+        """The same, read by a thread of its own, which has ended when this is closed."""
+        to_fill: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
+        filled: queue.SimpleQueue[tuple[memoryview, memoryview] | BaseException | None] = queue.SimpleQueue()
+
+        def read_on() -> None:
+            try:
+                while (block := to_fill.get()) is not None:
+                    part = self._fill(block)
+                    filled.put((block, part) if part else None)
+            # Raised where the block is asked for.
+            except BaseException as error:  # noqa: BLE001
+                filled.put(error)
+
+        for _ in range(BLOCKS_AHEAD):
+            to_fill.put(self._new_block())
+        # A daemon: a drive that hangs must not keep the program from ending.
+        reader = threading.Thread(target=read_on, name="read-ahead", daemon=True)
+        reader.start()
+        try:
+            while (item := filled.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                block, part = item
+                yield part
+                to_fill.put(block)
+        finally:
+            # Before the file is closed: its number could be that of another file by then.
+            to_fill.put(None)
+            reader.join()
+
+    def _new_block(self) -> memoryview:
+        return memoryview(bytearray(self._block_bytes))
+
+    def _fill(self, block: memoryview) -> memoryview:
+        """What was read into the beginning of `block`; empty at the end of the file."""
+        part = block[: self._opened.read_into(block)]
+        self.checksum.update(part)
+        self.sample.add(self._offset, part)
+        self._offset += len(part)
+        return part
 
 
 def sample_digest(file: FoundFile) -> bytes:
@@ -114,10 +183,10 @@ def sample_digest(file: FoundFile) -> bytes:
     """
     sample = _Sample(file.size_bytes)
     with OpenedFile(file.path) as opened:
-        opened.check_unchanged(file)
+        whole_block = memoryview(bytearray(max(end - start for start, end in sample.windows)))
         for start, end in sample.windows:
             opened.seek(start)
-            block = memoryview(bytearray(end - start))
+            block = whole_block[: end - start]
             filled = 0
             while filled < len(block):
                 count = opened.read_into(block[filled:])

@@ -93,7 +93,7 @@ class CopyFinder:
             done += read_bytes
             self._reporter.handle(Hashing(file.path, done, file.size_bytes))
 
-        return sha1_of(file, progress=count, cancelled=self._stop.is_set)
+        return sha1_of(file, progress=count, cancelled=self._stop.is_set, reads_ahead=True)
 
     def _leave_out(self, clip: RecordedClip, error: FileVanished | FileUnreadable) -> None:
         path = clip.clip.file.path

@@ -189,7 +189,7 @@ class Readers:
     _caution: int = FEW_FILES
 
     def on_hashed(self, seconds: float, reading_s: float) -> None:
-        """A file took so many seconds, of which the system took `reading_s` to give the bytes."""
+        """A file took so many seconds, in which its bytes were waited for for `reading_s`."""
         if seconds < TELLING_S:
             return
         share = reading_s / seconds

@@ -390,7 +390,9 @@ class Sending:
 
     def _start_hashing(self) -> None:
         while self._to_hash and len(self._hashing) - len(self._to_hash) < self._readers.width:
-            self._hashers.start(self._to_hash.popleft())
+            task = self._to_hash.popleft()
+            task.is_alone = self._readers.width == 1
+            self._hashers.start(task)
 
     def _settle_hash(self, task: HashTask) -> None:
         self._hashers.finished()

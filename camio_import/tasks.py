@@ -20,12 +20,14 @@ SILENT_HOOK_S = 120.0
 class HashTask:
     """Reads one file for its SHA-1; with `reader` anew, as one that has changed since it was recorded.
 
-    `read` is what the reader then makes of it; one that is rejected is not hashed.
+    `read` is what the reader then makes of it; one that is rejected is not hashed. `is_alone` says
+    that no other file is being hashed.
     """
 
     clip: RecordedClip
     cancelled: Callable[[], bool]
     reader: ClipReader | None = None
+    is_alone: bool = False
     bytes_read: int = 0
     read: Clip | Rejected | None = None
     hashed: Hashed | None = None
@@ -36,7 +38,7 @@ class HashTask:
         if self.reader is not None:
             self.read = self.reader.read(file)
         if not isinstance(self.read, Rejected):
-            self.hashed = sha1_of(file, progress=self._progress, cancelled=self.cancelled)
+            self.hashed = sha1_of(file, progress=self._progress, cancelled=self.cancelled, reads_ahead=self.is_alone)
 
     def _progress(self, count: int) -> None:
         self.bytes_read += count

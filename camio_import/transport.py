@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -109,19 +110,18 @@ class HttpClient:
         self.base_url = base_url.rstrip("/")
         self.who = capitalised(who)
         self._secrets = tuple(filter(None, secrets))
-        self._stall_timeout_s = stall_timeout_s
-        self._session = requests.Session()
-        # Otherwise ~/.netrc would replace our Authorization, and a proxy would hide a Box on the local network.
-        self._session.trust_env = False
-        self._session.headers.update({"User-Agent": "camio-import", "Accept-Encoding": "identity", **(headers or {})})
-        if use_proxy and not proxy_bypass(urlsplit(base_url).hostname or ""):
-            self._session.proxies.update(getproxies())
-        adapter = WatchfulAdapter(connect_timeout_s, stall_timeout_s)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._headers = {
+            "User-Agent": "camio-import", "Accept-Encoding": "identity", "Accept": "*/*", "Connection": "keep-alive",
+            **(headers or {}),
+        }  # fmt: skip
+        self._proxies = getproxies() if use_proxy and not proxy_bypass(urlsplit(base_url).hostname or "") else {}
+        # Without a `requests.Session`, which takes longer than a small file on its way: what it adds is of no use
+        # here (cookies, redirects) or would do harm (~/.netrc would replace our Authorization).
+        self._adapter = WatchfulAdapter(connect_timeout_s, stall_timeout_s)
+        self._timeout = (stall_timeout_s, stall_timeout_s)
 
     def close(self) -> None:
-        self._session.close()
+        self._adapter.close()
 
     def call(
         self,
@@ -143,7 +143,7 @@ class HttpClient:
             Whatever `body.read` raises.
         """
         url = self._url(path_or_url, query)
-        headers = {}
+        headers = dict(self._headers)
         data: Any = None
         if body is not None:
             headers["Content-Length"] = str(len(body))
@@ -151,11 +151,10 @@ class HttpClient:
         elif json_body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(json_body).encode("utf-8")
+            headers["Content-Length"] = str(len(data))
         try:
-            with self._session.request(
-                method, url, data=data, headers=headers, stream=True, allow_redirects=False,
-                timeout=(self._stall_timeout_s, self._stall_timeout_s),
-            ) as response:  # fmt: skip
+            request = _prepared(method, url, headers, data)
+            with self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies) as response:
                 content = self._read_capped(response, answer_cap_bytes)
                 sent_bytes = data.sent_bytes if body is not None else len(data or b"")
                 return Answer(response.status_code, response.headers, content, sent_bytes, self._secrets)
@@ -282,6 +281,24 @@ def is_loopback(url: str) -> bool:
 def capitalised(text: str) -> str:
     """`text` as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
+
+
+def _prepared(method: str, url: str, headers: dict[str, str], data: Any) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.method = method
+    path, mark, query = url.partition("?")
+    request.url = _encoded_url(path) + mark + query
+    request.prepare_headers(headers)
+    request.body = data
+    return request
+
+
+@lru_cache(maxsize=64)
+def _encoded_url(url: str) -> str:
+    """The URL as it goes over the wire; its query is encoded already, and different each time."""
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    return request.url or url
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

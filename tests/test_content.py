@@ -10,6 +10,7 @@ import random
 import socket
 import stat
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,9 @@ from clips import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import camio_import.content
 from camio_import.container import Box, is_complete, probe, walk_boxes
-from camio_import.content import SAMPLE_WINDOW_BYTES, open_body, sample_digest, sha1_of
+from camio_import.content import SAMPLE_WINDOW_BYTES, Hashed, open_body, sample_digest, sha1_of
 from camio_import.errors import Cancelled, FileChanged, FileProblem, FileUnreadable, FileVanished
 from camio_import.model import ContainerFacts, FoundFile
 
@@ -56,6 +59,14 @@ def three_mib(tmp_path: Path) -> FoundFile:
     path = tmp_path / "clip.mp4"
     path.write_bytes(os.urandom(3 * MIB))
     return found(path)
+
+
+@pytest.fixture(params=["in turn", "ahead"])
+def hash_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hashed]]:
+    """`sha1_of`, in both ways of reading; no thread of it may be left."""
+    monkeypatch.setattr(camio_import.content, "AHEAD_FROM_BYTES", 0)
+    yield partial(sha1_of, reads_ahead=request.param == "ahead")
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +125,14 @@ changes = pytest.mark.parametrize(
 # --- hashes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1, 1000, MIB - 1, MIB, MIB + 1, 3 * MIB + 17])
-def test_sha1_of_is_the_sha1_of_the_bytes(tmp_path: Path, size_bytes: int) -> None:
+@pytest.mark.parametrize("size_bytes", [0, 1, 1000, MIB - 1, MIB, MIB + 1, 3 * MIB + 17, 9 * MIB])
+def test_sha1_of_is_the_sha1_of_the_bytes(tmp_path: Path, size_bytes: int, hash_file: Callable[..., Hashed]) -> None:
     content = os.urandom(size_bytes)
     (tmp_path / "a.mp4").write_bytes(content)
     read: list[int] = []
-    hashed = sha1_of(found(tmp_path / "a.mp4"), progress=read.append)
+    hashed = hash_file(found(tmp_path / "a.mp4"), progress=read.append)
     assert hashed.sha1 == hashlib.sha1(content).hexdigest()
+    assert hashed.checksum == xxhash.xxh3_128(content).digest()
     assert sum(read) == size_bytes
     assert all(count <= MIB for count in read)
 
@@ -129,13 +141,13 @@ W = SAMPLE_WINDOW_BYTES
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, W, 3 * W - 1, 3 * W, 3 * W + 1, 3 * W + 2, 4 * W, 2 * MIB + 3, 5 * MIB])
-def test_the_sample_is_the_same_on_both_ways(tmp_path: Path, size_bytes: int) -> None:
+def test_the_sample_is_the_same_on_both_ways(tmp_path: Path, size_bytes: int, hash_file: Callable[..., Hashed]) -> None:
     content = os.urandom(size_bytes)
     (tmp_path / "a.mp4").write_bytes(content)
     file = found(tmp_path / "a.mp4")
     middle = (size_bytes - W) // 2
     windows = content if size_bytes <= 3 * W else content[:W] + content[middle : middle + W] + content[-W:]
-    assert sample_digest(file) == sha1_of(file).sample
+    assert sample_digest(file) == hash_file(file).sample
     assert sample_digest(file) == xxhash.xxh3_128_digest(size_bytes.to_bytes(8, "big") + windows)
 
 
@@ -159,7 +171,10 @@ def test_the_sample_of_a_large_file_reads_little(tmp_path: Path, monkeypatch: py
 
 @changes
 def test_a_file_that_changes_while_it_is_hashed(
-    three_mib: FoundFile, change: Callable[[FoundFile], None], error: type[FileProblem]
+    three_mib: FoundFile,
+    change: Callable[[FoundFile], None],
+    error: type[FileProblem],
+    hash_file: Callable[..., Hashed],
 ) -> None:
     def change_once(_count: int, done: list[bool] = []) -> None:  # noqa: B006
         if not done:
@@ -167,7 +182,7 @@ def test_a_file_that_changes_while_it_is_hashed(
             change(three_mib)
 
     with pytest.raises(error):
-        sha1_of(three_mib, progress=change_once)
+        hash_file(three_mib, progress=change_once)
 
 
 @changes
@@ -182,28 +197,30 @@ def test_a_file_that_changed_before_it_is_read(
             read(three_mib)
 
 
-def test_a_file_that_never_stops_growing_is_given_up(three_mib: FoundFile) -> None:
+def test_a_file_that_never_stops_growing_is_given_up(three_mib: FoundFile, hash_file: Callable[..., Hashed]) -> None:
     def grow(count: int) -> None:
         with open(three_mib.path, "ab") as stream:
             stream.write(bytes(count))
 
     with pytest.raises(FileChanged):
-        sha1_of(three_mib, progress=grow)
+        hash_file(three_mib, progress=grow)
     assert os.stat(three_mib.path).st_size < 10 * MIB
 
 
-def test_hashing_stops_when_asked(three_mib: FoundFile) -> None:
+def test_hashing_stops_when_asked(three_mib: FoundFile, hash_file: Callable[..., Hashed]) -> None:
     read: list[int] = []
     with pytest.raises(Cancelled):
-        sha1_of(three_mib, progress=read.append, cancelled=lambda: len(read) == 2)
+        hash_file(three_mib, progress=read.append, cancelled=lambda: len(read) == 2)
     assert sum(read) == 2 * MIB
 
 
-def test_nothing_is_left_open(three_mib: FoundFile) -> None:
+def test_nothing_is_left_open(three_mib: FoundFile, hash_file: Callable[..., Hashed]) -> None:
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("needs /proc")
     before = len(os.listdir("/proc/self/fd"))
-    sha1_of(three_mib)
+    hash_file(three_mib)
+    with pytest.raises(Cancelled):
+        hash_file(three_mib, cancelled=iter([False, True]).__next__)
     sample_digest(three_mib)
     open_body(three_mib).close()
     probe(three_mib.path)
@@ -296,7 +313,7 @@ def test_a_missing_file_has_vanished(tmp_path: Path) -> None:
 
 
 def test_a_failing_drive_is_an_unreadable_file_not_a_bad_video(
-    three_mib: FoundFile, monkeypatch: pytest.MonkeyPatch
+    three_mib: FoundFile, monkeypatch: pytest.MonkeyPatch, hash_file: Callable[..., Hashed]
 ) -> None:
     class Failing(io.FileIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -307,7 +324,7 @@ def test_a_failing_drive_is_an_unreadable_file_not_a_bad_video(
 
     monkeypatch.setattr(io, "FileIO", Failing)
     readers: list[Callable[[], object]] = [
-        lambda: sha1_of(three_mib),
+        lambda: hash_file(three_mib),
         lambda: sample_digest(three_mib),
         lambda: open_body(three_mib).read(10),
         lambda: probe(three_mib.path),
@@ -318,6 +335,27 @@ def test_a_failing_drive_is_an_unreadable_file_not_a_bad_video(
             read()
         assert isinstance(caught.value.__cause__, OSError)
         assert caught.value.__cause__.errno == errno.EIO
+
+
+@pytest.mark.parametrize("fails_at", range(1, 5))
+def test_a_drive_that_fails_while_a_file_is_hashed(
+    three_mib: FoundFile, monkeypatch: pytest.MonkeyPatch, fails_at: int, hash_file: Callable[..., Hashed]
+) -> None:
+    reads = 0
+
+    class Failing(io.FileIO):
+        def readinto(self, block: Any) -> int | None:
+            nonlocal reads
+            reads += 1
+            if reads == fails_at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().readinto(block)
+
+    monkeypatch.setattr(io, "FileIO", Failing)
+    hashed: list[int] = []
+    with pytest.raises(FileUnreadable, match="cannot be read"):
+        hash_file(three_mib, progress=hashed.append)
+    assert sum(hashed) == (fails_at - 1) * MIB
 
 
 @pytest.mark.parametrize("fails_at", range(1, 8))

@@ -362,6 +362,31 @@ def test_origins() -> None:
     assert not is_loopback("http://127.evil.example") and not is_loopback("http://192.168.1.57")
 
 
+def test_what_goes_over_the_wire() -> None:
+    heads: list[list[str]] = []
+
+    def talk(connection: socket.socket) -> None:
+        for _ in range(3):
+            heads.append(head_of(connection).decode("ascii").split("\r\n"))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\n{}")
+
+    with peer(talk) as url, client_of(url) as client:
+        client.call("GET", "/an address/\xe4")
+        client.call("GET", f"{url}/api", query={"name": "a b&c=\xe4"})
+        client.call("DELETE", "/api", query={"id": "1%2"})
+    host = url.removeprefix("http://")
+    always = {
+        f"Host: {host}", "User-Agent: camio-import", "Accept: */*", "Accept-Encoding: identity",
+        "Connection: keep-alive", f"Authorization: token {TOKEN}", "",
+    }  # fmt: skip
+    assert [head[0] for head in heads] == [
+        "GET /an%20address/%C3%A4 HTTP/1.1",
+        "GET /api?name=a+b%26c%3D%C3%A4 HTTP/1.1",
+        "DELETE /api?id=1%252 HTTP/1.1",
+    ]
+    assert [set(head[1:]) for head in heads] == [always] * 3, "no cookie comes back"
+
+
 def test_netrc_and_proxies_do_not_apply(box: EmbeddedBox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login thief password stolen\ndefault login thief password stolen\n")
