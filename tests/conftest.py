@@ -11,6 +11,7 @@ from command import IS_LONG
 from harness import Bench
 from hypothesis import settings
 
+import camio_import.hooks.camio
 from camio_import.box import EmbeddedBox
 
 # The ordinary run is the same each time; make torture looks for what nobody has thought of.
@@ -27,6 +28,12 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first: otherwise one test process still works on them when the others are done."""
     items.sort(key=lambda item: "long_running" not in item.keywords)
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the Camio hook says once in a process, it says in each test, whatever ran before it."""
+    monkeypatch.setattr(camio_import.hooks.camio, "_named_without_plan", set())
 
 
 @pytest.fixture
