@@ -82,8 +82,8 @@ def small_files(bench: Bench) -> Section:
             f"Files per second: {count / median_s(runs[OURS]):.0f}, and {count / median_s(runs[FLOOR]):.0f} of the bare"
             " client. That reads no container, and sends one file at a time.",
             f"CPU for each file: {cpu_ms[OURS]:.1f} ms, and {cpu_ms[FLOOR]:.1f} ms of the bare client. What bounds the"
-            " importer here is Python, of which one interpreter computes on one core at a time, while the Box fills"
-            " another: the container, a dozen statements of the ledger, and the HTTP library, for each file.",
+            " importer here is Python, of which one interpreter computes on one core at a time; where the time goes is"
+            " in docs/performance.md.",
         ],
         commands,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from contest import Bench, ContestError, Goal, Run, Section, contest, make_clips, median_s, run, table, warm
 from sink import Counts, Sink
 from station import Station
@@ -40,7 +42,7 @@ def slow_link(bench: Bench) -> Section:
         runs = contest({"camio-import": importing}, bench.rounds(3))
         command = Station(bench.fresh("station"), [folder], sink.port).import_command(folder, "--workers", "4")
     data_bytes = files * SLOW_FILE_BYTES
-    carried = min(each.body_bytes / each.busy_s for each in counts) / SLOW_RATE
+    carried = median(each.body_bytes / each.busy_s for each in counts) / SLOW_RATE
     whole = data_bytes / median_s(runs["camio-import"]) / SLOW_RATE
     return Section(
         table(runs, against="camio-import", data_bytes=data_bytes),

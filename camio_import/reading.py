@@ -65,6 +65,8 @@ class ClipReader:
     now: datetime
     time_from: Sequence[TimeSource] = DEFAULT_TIME_FROM
     send_unreadable: bool = False
+    probe: Callable[..., ContainerFacts] = probe
+    """How containers are looked into: as `container.probe`, or `CrashGuard.probe`."""
 
     @property
     def fingerprint(self) -> str:
@@ -90,7 +92,7 @@ class ClipReader:
         """Open the container and put both together. Takes a bounded time, by `clock`."""
         began_at = clock()
         try:
-            facts = probe(file.path, deadline_s=PROBE_DEADLINE_S, clock=clock)
+            facts = self.probe(file.path, deadline_s=PROBE_DEADLINE_S, clock=clock)
         except FileProblem as error:
             return _rejected(file, _why_not_opened(error), str(error))
         if facts.problem is not None and not self.send_unreadable:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from command import PATTERN, TOKEN, Ran, environment, run
+from crashing import crashing_clip, crashing_path
 from harness import eventually, sha1
 from watching import clip, ledger_rows, name
 
@@ -35,6 +36,7 @@ class Station:
     place: Path
     box: EmbeddedBox
     settings: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -70,7 +72,8 @@ class Station:
         with (self.place / "out").open("ab") as out, (self.place / "err").open("ab") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "camio_import", "--config", str(self.config)],
-                env=environment(self.place / "home"), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                env=environment(self.place / "home", **self.variables),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             )  # fmt: skip
 
     def tell(self, number: signal.Signals) -> None:
@@ -397,6 +400,22 @@ def test_after_a_kill_it_carries_on(station):
     assert sum(content.times_accepted - 1 for content in station.box.contents()) <= 2, "what two uploads had in flight"
     assert all(job.status == "complete" for job in station.box.jobs())
     assert [row[0] for row in ledger_rows(station.ledger, "SELECT state FROM file")] == ["uploaded"] * 33
+
+
+def test_a_clip_that_crashes_the_library_ends_it_once(station):
+    station.variables["PYTHONPATH"] = crashing_path(station.place)
+    station.configure(give_up="1")
+    station.put(station.folder / name(0), crashing_clip())
+    station.start()
+    assert station.process.wait(WITHIN_S) == -signal.SIGSEGV
+    station.start()  # as a service would be
+    station.put(station.folder / name(1), clip(1))
+    station.arrives(1)
+    states = "SELECT state FROM file ORDER BY state"
+    station.soon(lambda: [row[0] for row in ledger_rows(station.ledger, states)] == ["skipped", "uploaded"])
+    station.says("makes the video library crash")
+    station.soon(station.all_registered)
+    station.ended().must(ExitCode.TERMINATED)
 
 
 def _change_ledger(path: Path, sql: str) -> None:

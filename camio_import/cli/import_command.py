@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def run_import(settings: Settings, folder: Path, hook_spec: str, address: BoxAdd
         parts = open_parts(settings, hook_spec, address, stop, stack)
         _say_once(reader, options, parts.reporter)
         importer = Importer(
-            parts.ledger, parts.hook, walker, reader,
+            parts.ledger, parts.hook, walker, replace(reader, probe=parts.guard.probe),
             ImportOptions(
                 parts.destination.label, options.workers, options.patience, options.retry_failed, options.dry_run
             ),

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from camio_import import __version__
 from camio_import.cli import show_error
@@ -112,6 +112,7 @@ def _watch(station: _Station, stop: StopRequest, stack: ExitStack) -> None:
     station.token = _token(settings)
     parts = open_parts(settings, hook_spec, box_address(box_text, options.port), stop, stack)
     assert parts.hook is not None  # a dry run does not watch
+    folders = [replace(folder, reader=replace(folder.reader, probe=parts.guard.probe)) for folder in folders]
     watcher = Watcher(
         parts.ledger, parts.hook, folders,
         WatchOptions(

@@ -27,6 +27,7 @@ from camio_import.cli.options import (
 from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, PlainReporter, Several, WatchReporter
 from camio_import.cli.settings import Settings, variables_with_token
 from camio_import.cli.summary import describe, describe_watch
+from camio_import.crash_guard import CrashGuard
 from camio_import.errors import LedgerLocked, UsageError
 from camio_import.hooks import CheckedHook, HookContext, secrets_in
 from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
@@ -45,6 +46,7 @@ class Parts:
     hook: CheckedHook | None
     reporter: Reporter
     destination: Destination
+    guard: CrashGuard
 
 
 def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: StopRequest, stack: ExitStack) -> Parts:
@@ -90,7 +92,9 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
         ledger = stack.enter_context(_ledger(storage, destination, is_durable=not options.dry_run))
     for warning in settings.warnings:
         reporter.handle(Warned(warning))
-    return Parts(ledger, hook, reporter, destination)
+    # After the ledger, whose lock keeps others away from it.
+    guard = stack.enter_context(CrashGuard(storage.with_name(f"{storage.name}.looking")))
+    return Parts(ledger, hook, reporter, destination, guard)
 
 
 FEWEST_OPEN_FILES = 64
