@@ -134,31 +134,45 @@ class _Reading:
     def blocks_ahead(self) -> Generator[memoryview]:
         """The same, read by a thread of its own, which has ended when this is closed."""
         to_fill: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
-        filled: queue.SimpleQueue[tuple[memoryview, memoryview] | BaseException | None] = queue.SimpleQueue()
+        filled: queue.SimpleQueue[tuple[memoryview, memoryview] | BaseException] = queue.SimpleQueue()
+        is_over = threading.Event()
 
         def read_on() -> None:
             try:
-                while (block := to_fill.get()) is not None:
+                while (block := to_fill.get()) is not None and not is_over.is_set():
                     part = self._fill(block)
-                    filled.put((block, part) if part else None)
+                    filled.put((block, part))
+                    if not part:
+                        return
             # Raised where the block is asked for.
             except BaseException as error:  # noqa: BLE001
                 filled.put(error)
 
-        for _ in range(BLOCKS_AHEAD):
-            to_fill.put(self._new_block())
         # A daemon: a drive that hangs must not keep the program from ending.
         reader = threading.Thread(target=read_on, name="read-ahead", daemon=True)
-        reader.start()
         try:
-            while (item := filled.get()) is not None:
+            reader.start()
+        except RuntimeError:  # the system allows no more threads
+            yield from self.blocks()
+            return
+        try:
+            for _ in range(BLOCKS_AHEAD):
+                to_fill.put(self._new_block())
+            while True:
+                item = filled.get()
                 if isinstance(item, BaseException):
-                    raise item
+                    try:
+                        raise item
+                    finally:
+                        del item  # its traceback holds this frame, and that all blocks
                 block, part = item
+                if not part:
+                    return
                 yield part
                 to_fill.put(block)
         finally:
             # Before the file is closed: its number could be that of another file by then.
+            is_over.set()
             to_fill.put(None)
             reader.join()
 

@@ -178,9 +178,9 @@ MANY_FILES = 1000
 
 @dataclass(slots=True)
 class Readers:
-    """How many files are hashed at once: one, as a disk is read fastest by one reader, as long as
-    reading is what takes the time. A second one begins where it is the processor; it ends when that
-    makes the reading slow, and is tried again ever more rarely.
+    """How many files are hashed at once: one, as a disk is read fastest by one reader, as long as the
+    hashing waits for the reading. A second one begins where it hardly does, so that the processor is the bound; it
+    ends when that makes the reading slow, and is tried again ever more rarely.
     """
 
     most: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))

@@ -21,7 +21,7 @@ class HashTask:
     """Reads one file for its SHA-1; with `reader` anew, as one that has changed since it was recorded.
 
     `read` is what the reader then makes of it; one that is rejected is not hashed. `is_alone` says
-    that no other file is being hashed.
+    that no other file was being hashed when it began.
     """
 
     clip: RecordedClip

@@ -160,6 +160,8 @@ class HttpClient:
                 return Answer(response.status_code, response.headers, content, sent_bytes, self._secrets)
         except requests.exceptions.RequestException as error:
             raise self._translated(error) from error
+        except LocationParseError as error:  # a host that no name can have: the library lets its own error out
+            raise BadAnswer(f"{self.base_url} is not an address that can be used.") from error
         except (TimeoutError, ConnectionError, socket.gaierror) as error:
             raise Unreachable(f"{self.who} does not answer ({_plain(error)}).") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import io
 import os
@@ -45,7 +46,7 @@ from hypothesis import strategies as st
 
 import camio_import.content
 from camio_import.container import Box, is_complete, probe, walk_boxes
-from camio_import.content import SAMPLE_WINDOW_BYTES, Hashed, open_body, sample_digest, sha1_of
+from camio_import.content import AHEAD_FROM_BYTES, SAMPLE_WINDOW_BYTES, Hashed, open_body, sample_digest, sha1_of
 from camio_import.errors import Cancelled, FileChanged, FileProblem, FileUnreadable, FileVanished
 from camio_import.model import ContainerFacts, FoundFile
 
@@ -212,6 +213,100 @@ def test_hashing_stops_when_asked(three_mib: FoundFile, hash_file: Callable[...,
     with pytest.raises(Cancelled):
         hash_file(three_mib, progress=read.append, cancelled=lambda: len(read) == 2)
     assert sum(read) == 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "reads_ahead", "thread"),
+    [
+        (AHEAD_FROM_BYTES, True, "read-ahead"),
+        (AHEAD_FROM_BYTES - 1, True, "MainThread"),
+        (AHEAD_FROM_BYTES, False, "MainThread"),
+    ],
+)
+def test_which_thread_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, reads_ahead: bool, thread: str
+) -> None:
+    readers: set[str] = set()
+
+    class Watched(io.FileIO):
+        def readinto(self, block: Any) -> int | None:
+            readers.add(threading.current_thread().name)
+            return super().readinto(block)
+
+    (tmp_path / "a.mp4").write_bytes(bytes(size_bytes))
+    monkeypatch.setattr(io, "FileIO", Watched)
+    sha1_of(found(tmp_path / "a.mp4"), reads_ahead=reads_ahead)
+    assert readers == {thread}
+
+
+def test_who_stops_waits_for_one_read_alone_and_closes_nothing_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that a slow drive takes long for is in the way when it is asked to stop."""
+    reads, is_reading, was_closed_early = 0, False, False
+    is_asked, goes_on = threading.Event(), threading.Event()
+
+    class Slow(io.FileIO):
+        def readinto(self, block: Any) -> int | None:
+            nonlocal reads, is_reading
+            reads += 1
+            is_reading = True
+            if reads == 2:
+                is_asked.wait(60)
+                threading.Timer(0.05, goes_on.set).start()
+                goes_on.wait(60)
+            count = super().readinto(block)
+            is_reading = False
+            return count
+
+        def close(self) -> None:
+            nonlocal was_closed_early
+            was_closed_early |= is_reading
+            super().close()
+
+    def cancelled(asked: list[int] = []) -> bool:  # noqa: B006
+        asked.append(1)
+        if len(asked) == 2:
+            is_asked.set()
+        return len(asked) == 2
+
+    (tmp_path / "a.mp4").write_bytes(bytes(AHEAD_FROM_BYTES))
+    monkeypatch.setattr(io, "FileIO", Slow)
+    with pytest.raises(Cancelled):
+        sha1_of(found(tmp_path / "a.mp4"), reads_ahead=True, cancelled=cancelled)
+    assert (reads, was_closed_early) == (2, False)
+
+
+def test_where_no_thread_can_be_started_the_file_is_read_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    content = os.urandom(AHEAD_FROM_BYTES + 5)
+    (tmp_path / "a.mp4").write_bytes(content)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert sha1_of(found(tmp_path / "a.mp4"), reads_ahead=True).sha1 == hashlib.sha1(content).hexdigest()
+
+
+def test_a_file_that_cannot_be_read_leaves_no_blocks_in_memory(
+    three_mib: FoundFile, monkeypatch: pytest.MonkeyPatch, hash_file: Callable[..., Hashed]
+) -> None:
+    class Failing(io.FileIO):
+        def readinto(self, block: Any) -> int | None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(io, "FileIO", Failing)
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            with pytest.raises(FileUnreadable):
+                hash_file(three_mib)
+        assert tracemalloc.get_traced_memory()[0] < MIB
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_nothing_is_left_open(three_mib: FoundFile, hash_file: Callable[..., Hashed]) -> None:

@@ -780,6 +780,20 @@ def test_the_copies_of_a_file_that_turns_out_to_be_a_copy_are_copies_of_the_othe
     bench.assert_accounted()
 
 
+def test_one_that_is_hashed_alone_is_read_ahead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camio_import.sending.Readers", lambda: Readers(most=1))
+    sha1_of, ways = camio_import.tasks.sha1_of, []
+
+    def watched(file: FoundFile, **options: Any) -> Hashed:
+        ways.append(options["reads_ahead"])
+        return sha1_of(file, **options)
+
+    monkeypatch.setattr(camio_import.tasks, "sha1_of", watched)
+    bench.clips(3)
+    bench.run().must(0)
+    assert ways == [True] * 3
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_two_files_are_hashed_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """Among copies, files that change while they are read, and a stop in the middle."""
@@ -794,6 +808,7 @@ def test_two_files_are_hashed_at_once(bench: Bench, monkeypatch: pytest.MonkeyPa
 
     def changing(file: FoundFile, **options: Any) -> Hashed:
         nonlocal running, most
+        assert not options["reads_ahead"]
         with lock:
             running += 1
             most = max(most, running)

@@ -292,6 +292,12 @@ def test_no_such_name() -> None:
     assert_plain(caught.value)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "exa mple", "[::1"])
+def test_a_host_that_no_name_can_have(host: str) -> None:
+    with client_of(f"http://{host}:8080") as client, pytest.raises(BadAnswer, match="not an address that can be used"):
+        client.call("GET", "/box/settings")
+
+
 def assert_plain(error: HookError) -> None:
     """No names of Python classes, no address of a request, no secret."""
     for word in ("Error", "Exception", "urllib3", "http.client", "object at", "/box/content", TOKEN, "("):
