@@ -111,6 +111,11 @@ def walk_boxes(file: _Readable, size_bytes: int) -> Iterator[Box]:
         start = end
 
 
+def load_ffmpeg() -> None:
+    """Load the library now, which `probe` would do when it is first needed."""
+    import av  # noqa: F401
+
+
 def probe(path: str, *, deadline_s: float = 20.0, clock: Callable[[], float] = time.monotonic) -> ContainerFacts:
     """Find out whether a video can be opened, and its duration, codec and creation time.
 
@@ -132,7 +137,7 @@ def probe(path: str, *, deadline_s: float = 20.0, clock: Callable[[], float] = t
         view = _BoundedView(opened, clock() + deadline_s, clock)
         layout = _read_layout(view, opened.size_bytes)
         if view.expired:
-            facts = ContainerFacts(_too_slow(deadline_s))
+            facts = ContainerFacts(_too_slow(deadline_s), may_pass=True)
         elif layout.problem is not None:
             facts = ContainerFacts(layout.problem)
         else:
@@ -141,7 +146,7 @@ def probe(path: str, *, deadline_s: float = 20.0, clock: Callable[[], float] = t
                 # Opened in time is enough; but the duration of the part that was seen may be too short.
                 opened_in_time = layout.is_mp4 or facts.problem is None
                 problem = None if opened_in_time else _too_slow(deadline_s)
-                facts = replace(facts, problem=problem, duration_s=None)
+                facts = replace(facts, problem=problem, may_pass=problem is not None, duration_s=None)
         if view.error is not None:
             raise unreadable(path, view.error) from view.error
     return facts

@@ -113,7 +113,8 @@ class ContainerFacts:
     """What the video file itself says.
 
     `problem` is None for a video that can be opened, else why it cannot, in plain words; the
-    other fields are then what could still be found out. `duration_s` and `created_at` (aware,
+    other fields are then what could still be found out. With `may_pass`, a later look may find
+    the same file without the problem. `duration_s` and `created_at` (aware,
     UTC) are None when the container does not tell.
     """
 
@@ -121,6 +122,7 @@ class ContainerFacts:
     duration_s: float | None = None
     video_codec: str | None = None
     created_at: datetime | None = None
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)

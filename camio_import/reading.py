@@ -90,15 +90,13 @@ class ClipReader:
         self, file: FoundFile, reading: PathReading, *, clock: Callable[[], float] = time.monotonic
     ) -> Clip | Rejected:
         """Open the container and put both together. Takes a bounded time, by `clock`."""
-        began_at = clock()
         try:
             facts = self.probe(file.path, deadline_s=PROBE_DEADLINE_S, clock=clock)
         except FileProblem as error:
             return _rejected(file, _why_not_opened(error), str(error))
         if facts.problem is not None and not self.send_unreadable:
-            # What only took too long may be whole, and is looked at again in the next run.
-            was_slow = clock() - began_at >= PROBE_DEADLINE_S
-            return _rejected(file, Reason.READ_ERROR if was_slow else Reason.UNREADABLE_VIDEO, facts.problem)
+            # The former is looked at again in the next run.
+            return _rejected(file, Reason.READ_ERROR if facts.may_pass else Reason.UNREADABLE_VIDEO, facts.problem)
         found = self._start(file, reading, facts)
         if found is None:
             return _rejected(

@@ -977,7 +977,7 @@ def test_a_slow_drive_ends_the_walk_at_the_deadline(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     clock = SlowClock()
     facts = probe(str(tmp_path / "a.mp4"), deadline_s=20, clock=clock)
-    assert facts == ContainerFacts("it could not be read in 20 s (is the drive slow or failing?)")
+    assert facts == ContainerFacts("it could not be read in 20 s (is the drive slow or failing?)", may_pass=True)
     assert clock.readings < 30
 
 

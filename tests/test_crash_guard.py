@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import random
@@ -11,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clips import Video, distinct_clip_bytes, many_clips
@@ -19,8 +22,17 @@ from crashing import crashing_clip, crashing_path
 
 import camio_import.crash_guard
 from camio_import.container import probe
-from camio_import.crash_guard import CRASHES, NEVER_ENDS, SLOT_BYTES, CrashGuard, is_crash, probe_elsewhere
-from camio_import.errors import FileVanished
+from camio_import.crash_guard import (
+    CRASHES,
+    NEVER_ENDS,
+    SLOT_BYTES,
+    CrashGuard,
+    Interrupted,
+    is_crash,
+    probe_elsewhere,
+)
+from camio_import.errors import ExitCode, FileVanished
+from camio_import.workers import StopRequest
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a signal is how a process crashes there")
 
@@ -45,7 +57,7 @@ def suspect(place: Path, *paths: Path) -> None:
         for slot, path in enumerate(paths):
             encoded = os.fsencode(path)
             notes.seek(slot * SLOT_BYTES)
-            notes.write(len(encoded).to_bytes(2, "big") + encoded)
+            notes.write(b"\1" + len(encoded).to_bytes(2, "big") + encoded)
 
 
 @pytest.fixture
@@ -71,6 +83,7 @@ def test_a_video_that_crashes_the_library_costs_itself_alone(tmp_path: Path, cra
     status, said = imported()
     assert status == 3, said
     assert str(bad) in said and "makes the video library crash" in said
+    assert (tmp_path / "ledger.db.looking").exists()
     report = json.loads(run("status", "--storage", ledger, "--json", home=home).out)
     assert report["states"] == {"uploaded": 4, "skipped": 1, "registered": 4}
     # What has changed is looked into again, with the same care.
@@ -115,7 +128,7 @@ def test_no_code_of_the_present_folder_is_run(tmp_path: Path, monkeypatch: pytes
         (tmp_path / module).mkdir()
         (tmp_path / module / "__init__.py").write_text("raise SystemExit('not this one')", "utf-8")
     monkeypatch.chdir(tmp_path)
-    assert probe_elsewhere(str(path), deadline_s=20) == probe(str(path))
+    assert probe_elsewhere(str(path), deadline_s=20, stop=StopRequest()) == probe(str(path))
 
 
 def test_a_damaged_one_is_what_it_is(tmp_path: Path, place: Path) -> None:
@@ -133,51 +146,130 @@ def test_one_that_is_gone_has_vanished(tmp_path: Path, place: Path) -> None:
         guard.probe(str(path))
 
 
-class Ends:
+def test_one_that_was_not_come_to_is_forgotten(tmp_path: Path, place: Path) -> None:
+    suspect(place, tmp_path / "on another drive.mp4")
+    with CrashGuard(place):
+        pass
+    assert not place.exists()
+
+
+@posix_only
+@pytest.mark.parametrize("command", [["check", "VIDEOS"], ["--dry_run", "VIDEOS", "local"]])
+def test_a_check_and_a_dry_run_crash_once(tmp_path: Path, crashing: str, command: list[str]) -> None:
+    videos, home = tmp_path / "videos", tmp_path / "home"
+    many_clips(videos, 2)
+    crasher(videos)
+    command = [command[0], "--regex", PATTERN, str(videos), *command[2:]]
+    assert run(*command, home=home, PYTHONPATH=crashing).status == -signal.SIGSEGV
+    for _ in range(2):
+        ran = run(*command, home=home, PYTHONPATH=crashing).must(3)
+        assert "makes the video library crash" in ran.out + ran.err
+
+
+class Ends(subprocess.Popen[bytes]):
     """A process that ends in some way, in the place of the one that looks into a video."""
 
-    def __init__(self, status: int, out: bytes = b"") -> None:
-        self.done = subprocess.CompletedProcess([], status, out, b"")
+    program = ""
 
-    def __call__(self, *_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
-        return self.done
+    def __init__(self, command: list[str], **how: Any) -> None:
+        super().__init__([command[0], "-c", self.program], **how)
 
 
-@pytest.mark.parametrize("ended", [
-    Ends(-15), Ends(-2), Ends(1), Ends(0), Ends(0, b"[]"), Ends(0, b'{"problem": null}'), Ends(0, b'{"created_at": 7}'),
-    Ends(0, b'{"created_at": null, "more": 1}'),
+READY = "import sys, os; sys.stdin.read(); print('ready', flush=True);"
+
+
+@pytest.mark.parametrize("program", [
+    "raise SystemExit(1)",
+    "print('not ready')",
+    "import os; os.kill(os.getpid(), 11)",  # the library cannot even be loaded: that is nobody's fault
+    READY, READY + "print('[]')", READY + "print('{')", READY + "print('{\"problem\": null}')",
+    READY + "print('{\"created_at\": 7}')", READY + "print('{\"created_at\": null, \"more\": 1}')",
 ])  # fmt: skip
+@posix_only
 def test_a_process_that_says_nothing_blames_nobody(
-    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, ended: Ends
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(distinct_clip_bytes(1))
     suspect(place, path)
-    monkeypatch.setattr(subprocess, "run", ended)
-    assert probe_elsewhere(str(path), deadline_s=1) is None
+    monkeypatch.setattr(subprocess, "Popen", Ends)
+    monkeypatch.setattr(Ends, "program", program)
+    assert probe_elsewhere(str(path), deadline_s=1, stop=StopRequest()) is None
     with CrashGuard(place) as guard:
         assert guard.probe(str(path)) == probe(str(path))
+    assert not place.exists()
 
 
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_one_whose_process_is_ended_from_outside_is_looked_into_later(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    suspect(place, path)
+    monkeypatch.setattr(subprocess, "Popen", Ends)
+    reset = f"import signal; signal.signal({int(number)}, signal.SIG_DFL);"
+    monkeypatch.setattr(Ends, "program", READY + reset + f"os.kill(os.getpid(), {int(number)})")
+    guard = CrashGuard(place)
+    with pytest.raises(Interrupted):
+        guard.probe(str(path))
+    monkeypatch.undo()
+    assert guard.probe(str(path)) == probe(str(path))
+    guard.close()
+    assert not place.exists()
+
+
+@posix_only
+def test_a_stop_ends_a_process_that_hangs(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    suspect(place, path)
+    monkeypatch.setattr(subprocess, "Popen", Ends)
+    monkeypatch.setattr(Ends, "program", READY + "import time; time.sleep(600)")
+    monkeypatch.setattr(camio_import.crash_guard, "POLL_S", 0.01)
+    stop = StopRequest()
+    stop.ask(ExitCode.INTERRUPTED)
+    with CrashGuard(place, stop) as guard, pytest.raises(Interrupted):
+        guard.probe(str(path))
+
+
+@posix_only
 def test_a_process_that_never_ends_blames_the_video(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: object, timeout: float, **__: object) -> None:
-        raise subprocess.TimeoutExpired([], timeout)
-
     path = tmp_path / "a.mp4"
     path.write_bytes(distinct_clip_bytes(1))
     suspect(place, path)
-    monkeypatch.setattr(subprocess, "run", never)
+    monkeypatch.setattr(subprocess, "Popen", Ends)
+    monkeypatch.setattr(camio_import.crash_guard, "POLL_S", 0.01)
+    monkeypatch.setattr(camio_import.crash_guard, "START_UP_S", 0.0)
+    monkeypatch.setattr(Ends, "program", READY + "import time; time.sleep(600)")
     with CrashGuard(place) as guard:
+        assert guard.probe(str(path), deadline_s=0) is NEVER_ENDS
+        monkeypatch.setattr(camio_import.crash_guard, "START_UP_S", 60.0)
+        monkeypatch.setattr(Ends, "program", READY + "import signal; signal.raise_signal(signal.SIGALRM)")
         assert guard.probe(str(path)) is NEVER_ENDS
     assert place.exists()
 
 
+@posix_only
+def test_nobody_has_to_end_the_process(tmp_path: Path) -> None:
+    """It ends by itself, also when whoever has started it is not there any more."""
+    program = "import camio_import.crash_guard as it; it.START_UP_S = -1; it.probe = lambda *_, **__: hang(); "
+    program += "import time; hang = lambda: time.sleep(600); it.answer()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], input=b"1.0\n/x", env=environment(tmp_path / "home"), check=False
+    )
+    assert ended.returncode == -signal.SIGALRM
+
+
 @pytest.mark.parametrize(
     ("status", "is_one"),
-    [(0, False), (1, False), (-11, True), (-6, True), (-9, True), (-15, False), (-2, False), (0xC0000005, True)],
-)
+    [(0, False), (1, False), (-11, True), (-6, True), (-9, True), (-15, False), (-2, False), (-14, False),
+     (0xC0000005, True), (0xC000013A, False), (0xC0000142, False)],
+)  # fmt: skip
+@posix_only
 def test_which_ends_are_crashes(status: int, is_one: bool) -> None:
     assert is_crash(status) is is_one
 
@@ -212,13 +304,15 @@ def test_what_is_being_looked_into_stands_in_the_notes(
             go_on.set()
             for thread in threads:
                 thread.join()
-            noted = {notes[at + 2 :].partition(b"\0")[0] for at in range(0, len(notes), SLOT_BYTES)}
+            noted = {notes[at + 3 :].partition(b"\0")[0] for at in range(0, len(notes), SLOT_BYTES)}
             assert noted >= {os.fsencode(path) for path in paths}
             assert len(notes) <= len(paths) * SLOT_BYTES
     assert not place.exists()
 
 
-def test_a_process_that_is_killed_leaves_its_notes(tmp_path: Path, place: Path) -> None:
+def test_a_process_that_is_killed_leaves_its_notes(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(distinct_clip_bytes(1))
     program = f"""
@@ -231,19 +325,12 @@ crash_guard.CrashGuard(Path({str(place)!r})).probe({str(path)!r})
     killed = subprocess.run([sys.executable, "-c", program], env=environment(tmp_path / "home"), check=False)
     assert killed.returncode not in (0, 1)
     asked: list[str] = []
-
-    def ask(path: str, **_: object) -> None:
-        asked.append(path)
-
-    guard = CrashGuard(place)
-    camio_import.crash_guard.probe_elsewhere, before = ask, camio_import.crash_guard.probe_elsewhere  # type: ignore[assignment]
-    try:
+    monkeypatch.setattr(camio_import.crash_guard, "probe_elsewhere", lambda path, **_: asked.append(path))
+    with CrashGuard(place) as guard:
         guard.probe(str(path))
         guard.probe(str(path))
-    finally:
-        camio_import.crash_guard.probe_elsewhere = before
-        guard.close()
     assert asked == [str(path)]
+    assert not place.exists()
 
 
 GARBAGE = [
@@ -251,10 +338,12 @@ GARBAGE = [
     b"\xff" * 100,
     b"\xff" * (3 * SLOT_BYTES + 7),
     bytes(10 * SLOT_BYTES),
-    b"\0\x05abcde" + bytes(SLOT_BYTES),
-    b"\0\x05/a\0cd",
+    b"\1\0\x05abcde" + bytes(SLOT_BYTES),
+    b"\1\0\x05/a\0cd",
+    b"\1\x10\0" + b"/" * SLOT_BYTES,
+    (b"\2\0\x02/a").ljust(SLOT_BYTES, b"\0") * 2,
     random.Random(5).randbytes(2 * SLOT_BYTES),
-    b"\0\x02/a" * SLOT_BYTES,
+    b"\1\0\x02/a" * SLOT_BYTES,
 ]
 
 
@@ -267,7 +356,21 @@ def test_notes_that_are_none_do_no_harm(tmp_path: Path, place: Path, notes: byte
         assert guard.probe(str(path)).problem is None
 
 
-@pytest.mark.parametrize("hinder", [lambda place: place.mkdir(), lambda place: place.symlink_to("/dev/full")])
+def make_folder(place: Path) -> None:
+    place.mkdir()
+
+
+def make_pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def make_link(place: Path) -> None:
+    place.with_name("elsewhere").write_bytes(b"somebody's")
+    place.symlink_to(place.with_name("elsewhere"))
+
+
+@posix_only
+@pytest.mark.parametrize("hinder", [make_folder, make_pipe, make_link])
 def test_without_a_place_for_notes_videos_are_looked_into_all_the_same(
     tmp_path: Path, place: Path, hinder: Callable[[Path], None]
 ) -> None:
@@ -277,3 +380,29 @@ def test_without_a_place_for_notes_videos_are_looked_into_all_the_same(
     with CrashGuard(place) as guard:
         for _ in range(3):
             assert guard.probe(str(path)).problem is None
+    if hinder is make_link:
+        assert place.with_name("elsewhere").read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_a_full_disk_is_no_hindrance(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    writes = 0
+
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            nonlocal writes
+            writes += 1
+            if writes >= fails_at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
+
+    monkeypatch.setattr(os, "fdopen", lambda descriptor, *_, **__: Full(descriptor, "r+"))
+    with CrashGuard(place) as guard:
+        for _ in range(3):
+            assert guard.probe(str(path)).problem is None
+    assert writes == fails_at
+    assert not place.exists()

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -145,27 +146,26 @@ def test_what_cannot_be_opened_is_sent_only_when_asked_for(tmp_path):
         (OSError(5, "I/O error"), Reason.READ_ERROR),
     ],
 )
-def test_a_file_that_cannot_be_read_is_a_value_and_no_exception(tmp_path, monkeypatch, error, reason):
+def test_a_file_that_cannot_be_read_is_a_value_and_no_exception(tmp_path, error, reason):
     def failing(*_: object, **__: object) -> ContainerFacts:
         if isinstance(error, OSError):
             raise FileUnreadable("it cannot be read") from error
         raise error
 
-    monkeypatch.setattr(reading, "probe", failing)
     path = tree(tmp_path, {"CAM_A-1475973147.mp4": Video()}) / "CAM_A-1475973147.mp4"
-    rejected = read(path, clip_reader(tmp_path))
+    rejected = read(path, replace(clip_reader(tmp_path), probe=failing))
     assert isinstance(rejected, Rejected)
     assert rejected.reason is reason
 
 
-def test_a_video_that_only_takes_too_long_is_not_called_broken(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("may_pass", "reason"), [(True, Reason.READ_ERROR), (False, Reason.UNREADABLE_VIDEO)])
+def test_what_may_pass_is_not_called_broken(tmp_path, may_pass, reason):
+    """So that the next run looks again."""
     path = tree(tmp_path, {"CAM_A-1475973147.mp4": Video()}) / "CAM_A-1475973147.mp4"
-    monkeypatch.setattr(reading, "probe", lambda *_, **__: ContainerFacts("too slow"))
-    clock = iter([100.0, 120.5])
-    reader = clip_reader(tmp_path)
-    rejected = reader.read_clip(found(path), PathReading("CAM_A", IN_NAME), clock=lambda: next(clock))
+    facts = ContainerFacts("too slow, or broken", may_pass=may_pass)
+    rejected = read(path, replace(clip_reader(tmp_path), probe=lambda *_, **__: facts))
     assert isinstance(rejected, Rejected)
-    assert rejected.reason is Reason.READ_ERROR  # so that the next run looks again
+    assert rejected.reason is reason
 
 
 def test_the_fingerprint_changes_with_whatever_decides_how_files_are_read(tmp_path):

@@ -9,7 +9,7 @@ import tempfile
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -121,8 +121,10 @@ def _endings(options: argparse.Namespace) -> str:
 
 def _check(options: argparse.Namespace, folder: Path) -> int:
     """An import up to the plan, into a ledger that is thrown away, and a report of that ledger."""
+    from camio_import.cli.ledgers import notes_of_checks
     from camio_import.cli.reporters import BarReporter
     from camio_import.cli.stopping import stop_on_signals
+    from camio_import.crash_guard import CrashGuard
     from camio_import.ledger_report import LedgerReport
     from camio_import.progress import NullReporter
     from camio_import.state import Ledger
@@ -135,11 +137,13 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
     show_bars = is_terminal(sys.stderr)
     reporter: Reporter = _WithoutMessages(BarReporter(sys.stderr)) if show_bars else NullReporter()
     stop = StopRequest()
-    with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop):
+    guard = CrashGuard(notes_of_checks(), stop)
+    with tempfile.TemporaryDirectory(prefix="camio-import-") as scratch, stop_on_signals(stop), guard:
         path = Path(scratch) / "check.db"
         with Ledger(path, destination="check", is_durable=False) as ledger:
             plan = ImportOptions("nowhere", plan_only=True)
-            summary = Importer(ledger, None, walker, reader, plan, reporter, stop).run()
+            guarded = replace(reader, probe=guard.probe)
+            summary = Importer(ledger, None, walker, guarded, plan, reporter, stop).run()
         reporter.close()
         with LedgerReport(path) as report:
             is_fine = _Report(report, listed=None if options.all else LISTED).show()

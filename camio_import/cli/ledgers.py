@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,6 +56,14 @@ def ledger_path(storage: str | None, destination: Destination) -> Path:
     if path.is_dir():
         raise UsageError(f"--storage {storage} is a folder.", next_step="Give the path of a file in it.")
     return path
+
+
+def notes_of_checks() -> Path:
+    """Where it is noted what videos a check or a dry run looks into: their ledger does not outlive them."""
+    folder = state_folder()
+    with suppress(OSError):  # then there are no notes
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "check.looking"
 
 
 def locked_by(path: Path, error: LedgerLocked) -> LedgerLocked:

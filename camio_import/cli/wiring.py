@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from camio_import.cli.import_command import split_targets
-from camio_import.cli.ledgers import Destination, destination_of, ledger_path, locked_by
+from camio_import.cli.ledgers import Destination, destination_of, ledger_path, locked_by, notes_of_checks
 from camio_import.cli.logs import start_logging, stop_logging
 from camio_import.cli.options import (
     BoxAddress,
@@ -93,7 +93,8 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
     for warning in settings.warnings:
         reporter.handle(Warned(warning))
     # After the ledger, whose lock keeps others away from it.
-    guard = stack.enter_context(CrashGuard(storage.with_name(f"{storage.name}.looking")))
+    notes = notes_of_checks() if options.dry_run else storage.with_name(f"{storage.name}.looking")
+    guard = stack.enter_context(CrashGuard(notes, stop))
     return Parts(ledger, hook, reporter, destination, guard)
 
 
