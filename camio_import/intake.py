@@ -139,15 +139,6 @@ class Intake:
 
     # --- before a look into the file -------------------------------------------------------------
 
-    def is_delivered(self, known: KnownFile, status: os.stat_result) -> bool:
-        """Count an unchanged file that was delivered; False when there may be more to do.
-
-        `to_read` would come to the same, but most files of most runs are of this kind.
-        """
-        is_so = is_unchanged_delivery(known, status, self._fingerprint)
-        self.counts.already_uploaded += is_so
-        return is_so
-
     def to_read(self, place: Place, file: FoundFile) -> tuple[Place, PathReading] | None:
         """None when the ledger settles the matter, else what is needed for a look into the file."""
         known = place.known if place.known is not None and is_same(place.known, file) else None
