@@ -94,6 +94,7 @@ class Scanner:
 
     def _passes_over(self, known: KnownFile, status: os.stat_result) -> bool:
         """Count a file that was delivered and is as it was. So are most files of most runs: each call here shows."""
+        self._check_cancelled()
         if not is_unchanged_delivery(known, status, self._fingerprint):
             return False
         self.counts.already_uploaded += 1
@@ -103,7 +104,6 @@ class Scanner:
     def _count(self) -> None:
         self._seen += 1
         if self._seen % REPORT_EVERY == 0:
-            self._check_cancelled()
             self._report(self._walker.last_read)
 
     def _settle_gone(self, compared: Compared) -> None:
