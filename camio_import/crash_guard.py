@@ -80,10 +80,12 @@ class CrashGuard:
         self._free: list[int] = []
         self._slots = 0
         self._suspects: dict[str, int] = {}
-        self._crashers: set[int] = set()
+        self._kept: set[int] = set()
+        """The slots whose notes are to outlive this run."""
         try:
             self._file = _open_notes(place)
             self._take_stock(self._file.read(MOST_SLOTS * SLOT_BYTES))
+            self._file.truncate(self._slots * SLOT_BYTES)
         except OSError as error:
             self._do_without(error)
 
@@ -99,7 +101,7 @@ class CrashGuard:
             if is_note and os.path.isabs(path) and path not in self._suspects:  # noqa: PTH117
                 self._suspects[path] = slot
                 if note[0] == _CRASHES:
-                    self._crashers.add(slot)
+                    self._kept.add(slot)
             else:
                 self._free.append(slot)
 
@@ -131,6 +133,7 @@ class CrashGuard:
         except Interrupted:
             with self._lock:
                 self._suspects[path] = slot
+                self._kept.add(slot)
             raise
         except FileProblem:
             self._free_slot(slot)
@@ -139,7 +142,7 @@ class CrashGuard:
             # It may be looked into again: by a watch, by the next run, after it has changed.
             with self._lock:
                 self._suspects[path] = slot
-                self._crashers.add(slot)
+                self._kept.add(slot)
                 self._write(slot, bytes([_CRASHES]))
         elif facts is not None:
             self._free_slot(slot)
@@ -163,7 +166,7 @@ class CrashGuard:
         if slot is None:
             return
         with self._lock:
-            self._crashers.discard(slot)
+            self._kept.discard(slot)
             self._write(slot, bytes([_FREE]))
             heapq.heappush(self._free, slot)
 
@@ -179,7 +182,7 @@ class CrashGuard:
     def _do_without(self, error: OSError) -> None:
         """A full disk, say: the ledger will have more to say about that."""
         log.info("what is being looked into cannot be noted in %s: %s", self._place, error)
-        self._let_go_of_file(is_needed=bool(self._crashers))
+        self._let_go_of_file(is_needed=bool(self._kept))
 
     def _let_go_of_file(self, *, is_needed: bool) -> None:
         file, self._file = self._file, None
@@ -192,12 +195,12 @@ class CrashGuard:
                 self._place.unlink()
 
     def close(self) -> None:
-        """Remove the file, unless it names a video that crashes.
+        """Remove the file, unless it names a video that crashes, or one for which this run had no time.
 
         A suspect that this run did not come to is forgotten: should it crash, it is a suspect again.
         """
         with self._lock:
-            self._let_go_of_file(is_needed=bool(self._crashers))
+            self._let_go_of_file(is_needed=bool(self._kept))
 
     def __enter__(self) -> Self:
         return self

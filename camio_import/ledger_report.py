@@ -389,7 +389,9 @@ class LedgerReport:
         """When the first of the delivered files that wait for their job was delivered; None when none does."""
         if self._version < WATCH_NOTES_SINCE:
             return None
-        rows = self._rows("SELECT min(file.uploaded_at) FROM awaiting_job JOIN file ON file.id = awaiting_job.file")
+        rows = self._rows(
+            "SELECT min(file.uploaded_at) FROM awaiting_job CROSS JOIN file ON file.id = awaiting_job.file"
+        )
         return _moment_or_none(rows[0][0])
 
     def awaiting_job(self) -> int:

@@ -74,7 +74,8 @@ JOIN folder ON folder.id = file.folder JOIN camera ON camera.id = file.camera
 LEFT JOIN job ON job.id = file.job LEFT JOIN shard ON shard.job = file.job AND shard.number = file.shard
 """
 _ALL_CLIPS = f"{_CLIP_COLUMNS} FROM file {_CLIP_JOINS}"
-# CROSS JOIN keeps SQLite to this order of loops: `todo` first gives the rows in order without a sort.
+# CROSS JOIN, here and below, keeps SQLite to this order of loops: `todo` first gives the rows in order without a
+# sort, and looks at these files alone instead of every file ever seen.
 _CLIPS = f"{_CLIP_COLUMNS} FROM todo CROSS JOIN file ON file.id = todo.file {_CLIP_JOINS}"
 _IN_ORDER = "ORDER BY todo.file LIMIT ?"
 
@@ -166,14 +167,15 @@ class Ledger(LedgerFile):
     def start_run(self, folder: str, version: str, *, is_watch: bool = False) -> int:
         """Note that an import starts, and take back what a killed one left half done."""
         with self.transaction():
+            # In the words of the index `file_pending`, without which each file ever seen would be looked at.
+            uploading = "state IN ('found', 'assigned', 'uploading') AND state = 'uploading'"
             self._db.execute(
                 "INSERT INTO history (file, at, what) SELECT id, ?, 'the import was stopped while"
-                " this file was being sent; it is sent again' FROM file WHERE state = 'uploading'",
+                f" this file was being sent; it is sent again' FROM file WHERE {uploading}",
                 (self._now_ms(),),
             )
             self._db.execute(
-                "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END"
-                " WHERE state = 'uploading'"
+                f"UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END WHERE {uploading}"
             )
             self._db.execute("UPDATE job SET state = 'orphaned' WHERE state = 'creating'")
             self._db.execute("UPDATE awaiting_job SET job = NULL")
@@ -395,7 +397,7 @@ class Ledger(LedgerFile):
     def to_do_cameras(self) -> tuple[str, ...]:
         """The cameras of all files to do, by name."""
         rows = self._rows(
-            "SELECT DISTINCT camera.name FROM todo JOIN file ON file.id = todo.file"
+            "SELECT DISTINCT camera.name FROM todo CROSS JOIN file ON file.id = todo.file"
             " JOIN camera ON camera.id = file.camera WHERE state IN ('found', 'assigned')"
             " ORDER BY camera.name"
         )
@@ -406,7 +408,7 @@ class Ledger(LedgerFile):
 
         With `only_hashed`, here and below, files without a hash are left out of the job.
         """
-        return self._outline(f"todo JOIN file ON file.id = todo.file WHERE {_found(only_hashed)}")
+        return self._outline(f"todo CROSS JOIN file ON file.id = todo.file WHERE {_found(only_hashed)}")
 
     def _outline(self, files: str, parameters: tuple[Any, ...] = ()) -> JobOutline | None:
         row = self._rows(
@@ -481,7 +483,7 @@ class Ledger(LedgerFile):
     def awaiting_job_cameras(self) -> tuple[str, ...]:
         """Their cameras, by name."""
         rows = self._rows(
-            "SELECT DISTINCT camera.name FROM awaiting_job JOIN file ON file.id = awaiting_job.file"
+            "SELECT DISTINCT camera.name FROM awaiting_job CROSS JOIN file ON file.id = awaiting_job.file"
             " JOIN camera ON camera.id = file.camera ORDER BY camera.name"
         )
         return tuple(row[0] for row in rows)
@@ -499,7 +501,9 @@ class Ledger(LedgerFile):
 
     def delivered_outline(self, job: int) -> JobOutline | None:
         """What that job would hold."""
-        return self._outline("awaiting_job JOIN file ON file.id = awaiting_job.file WHERE awaiting_job.job = ?", (job,))
+        return self._outline(
+            "awaiting_job CROSS JOIN file ON file.id = awaiting_job.file WHERE awaiting_job.job = ?", (job,)
+        )
 
     def delivered_clips(self, job: int) -> Iterator[RecordedClip]:
         """The files for which the job is asked for, in the order in which they fill the shards."""
@@ -512,8 +516,8 @@ class Ledger(LedgerFile):
     def assign_delivered(self, job: int, plan: JobPlan) -> None:
         """The job was created: its files get their places in its shards. They stay uploaded."""
         files = self._rows(
-            "SELECT file.id, file.sha1 FROM awaiting_job JOIN file ON file.id = awaiting_job.file"
-            " WHERE awaiting_job.job = ? ORDER BY file.id",
+            "SELECT file.id, file.sha1 FROM awaiting_job CROSS JOIN file ON file.id = awaiting_job.file"
+            " WHERE awaiting_job.job = ? ORDER BY awaiting_job.file",
             (job,),
         )
         with self.transaction():
@@ -686,7 +690,8 @@ class Ledger(LedgerFile):
     def to_do_counts(self) -> Counter[tuple[str, Reason | None]]:
         """How this run's files to do stand now: (state, reason) -> number of files."""
         rows = self._rows(
-            "SELECT state, reason, count(*) AS files FROM todo JOIN file ON file.id = todo.file GROUP BY state, reason"
+            "SELECT state, reason, count(*) AS files FROM todo CROSS JOIN file ON file.id = todo.file"
+            " GROUP BY state, reason"
         )
         return _counts(rows)
 
@@ -694,7 +699,7 @@ class Ledger(LedgerFile):
         """How many files are still to be sent in this run, and their bytes."""
         with self._translated():
             row = self._db.execute(
-                "SELECT count(*), coalesce(sum(size_bytes), 0) FROM todo JOIN file ON file.id = todo.file"
+                "SELECT count(*), coalesce(sum(size_bytes), 0) FROM todo CROSS JOIN file ON file.id = todo.file"
                 " WHERE state IN ('found', 'assigned')"
             ).fetchone()
         return row[0], row[1]
@@ -702,7 +707,7 @@ class Ledger(LedgerFile):
     def forget_done(self) -> Counter[tuple[str, Reason | None]]:
         """Take out of this run's files to do those that have their outcome. Returns their counts."""
         outcome = (
-            "SELECT todo.file FROM todo JOIN file ON file.id = todo.file WHERE file.state IN"
+            "SELECT todo.file FROM todo CROSS JOIN file ON file.id = todo.file WHERE file.state IN"
             " ('uploaded', 'skipped', 'failed') OR (file.state = 'duplicate' AND EXISTS ("
             " SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of AND original.state = 'uploaded'))"
         )
@@ -717,7 +722,7 @@ class Ledger(LedgerFile):
         """The service's ids of the jobs that this run's files belong to."""
         rows = self._rows(
             "SELECT job_id FROM job WHERE job_id != '' AND id IN"
-            " (SELECT DISTINCT job FROM todo JOIN file ON file.id = todo.file) ORDER BY id"
+            " (SELECT DISTINCT job FROM todo CROSS JOIN file ON file.id = todo.file) ORDER BY id"
         )
         return [row[0] for row in rows]
 
@@ -729,7 +734,7 @@ class Ledger(LedgerFile):
         return int(
             self._value(
                 "SELECT count(*) FROM shard WHERE registered_at IS NULL AND ((job, number) IN"
-                " (SELECT file.job, file.shard FROM todo JOIN file ON file.id = todo.file)"
+                " (SELECT file.job, file.shard FROM todo CROSS JOIN file ON file.id = todo.file)"
                 " OR NOT EXISTS (SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
                 " AND state IN ('found', 'assigned', 'uploading')))"
             )

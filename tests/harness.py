@@ -16,6 +16,7 @@ import hashlib
 import logging
 import queue
 import random
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -26,8 +27,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from clips import Spec, many_clips, tree
 
+import camio_import.ledger_file
 import camio_import.opened_file
 from camio_import.box import EmbeddedBox
 from camio_import.hooks import CheckedHook, HookContext
@@ -111,6 +114,35 @@ class Ran:
         assert self.summary.exit_code == exit_code, self.summary
         assert self.summary.accounted_for == self.summary.found, self.summary
         return self
+
+
+@contextmanager
+def statements() -> Iterator[dict[str, str]]:
+    """One example of each kind of statement that ledgers opened meanwhile are asked."""
+    asked: dict[str, str] = {}
+    connect = camio_import.ledger_file.connect
+
+    def note(sql: str) -> None:
+        asked.setdefault(re.sub(r"[xX]?'[^']*'|\d+", "", sql), sql)
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*arguments, **options)
+        db.set_trace_callback(note)
+        return db
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(camio_import.ledger_file, "connect", traced)
+        yield asked
+
+
+def scans_of_all_files(asked: dict[str, str], empty_ledger: Path) -> Iterator[str]:
+    """Those that look at the row of every file ever seen, with their plans."""
+    with Ledger(empty_ledger, destination="test") as ledger:
+        for sql in asked.values():
+            if sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")) and "LIMIT 1" not in sql:
+                plan = [row["detail"] for row in ledger._rows(f"EXPLAIN QUERY PLAN {sql}")]
+                if any(step.startswith("SCAN file") for step in plan):
+                    yield f"{sql}\n{plan}"
 
 
 class Bench:

@@ -24,6 +24,7 @@ import camio_import.crash_guard
 from camio_import.container import probe
 from camio_import.crash_guard import (
     CRASHES,
+    MOST_SLOTS,
     NEVER_ENDS,
     SLOT_BYTES,
     CrashGuard,
@@ -211,12 +212,12 @@ def test_one_whose_process_is_ended_from_outside_is_looked_into_later(
     monkeypatch.setattr(subprocess, "Popen", Ends)
     reset = f"import signal; signal.signal({int(number)}, signal.SIG_DFL);"
     monkeypatch.setattr(Ends, "program", READY + reset + f"os.kill(os.getpid(), {int(number)})")
-    guard = CrashGuard(place)
-    with pytest.raises(Interrupted):
+    with CrashGuard(place) as guard, pytest.raises(Interrupted):
         guard.probe(str(path))
+    assert place.exists()
     monkeypatch.undo()
-    assert guard.probe(str(path)) == probe(str(path))
-    guard.close()
+    with CrashGuard(place) as guard:
+        assert guard.probe(str(path)) == probe(str(path))
     assert not place.exists()
 
 
@@ -232,6 +233,7 @@ def test_a_stop_ends_a_process_that_hangs(tmp_path: Path, place: Path, monkeypat
     stop.ask(ExitCode.INTERRUPTED)
     with CrashGuard(place, stop) as guard, pytest.raises(Interrupted):
         guard.probe(str(path))
+    assert place.exists()
 
 
 @posix_only
@@ -344,6 +346,7 @@ GARBAGE = [
     (b"\2\0\x02/a").ljust(SLOT_BYTES, b"\0") * 2,
     random.Random(5).randbytes(2 * SLOT_BYTES),
     b"\1\0\x02/a" * SLOT_BYTES,
+    bytes(300 * SLOT_BYTES),
 ]
 
 
@@ -354,6 +357,8 @@ def test_notes_that_are_none_do_no_harm(tmp_path: Path, place: Path, notes: byte
     place.write_bytes(notes)
     with CrashGuard(place) as guard:
         assert guard.probe(str(path)).problem is None
+        assert place.stat().st_size <= MOST_SLOTS * SLOT_BYTES
+    assert place.exists() == notes.startswith(b"\2"), "what crashes stays noted until it was looked into"
 
 
 def make_folder(place: Path) -> None:

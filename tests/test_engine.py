@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from clips import Video, distinct_clip_bytes
-from harness import TOKEN, Bench, SkippingClock, sha1
+from harness import TOKEN, Bench, SkippingClock, scans_of_all_files, sha1, statements
 
 import camio_import.tasks
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
@@ -1011,6 +1011,25 @@ def test_a_stop_while_waiting(bench: Bench) -> None:
     assert ran.must(130).summary.pending == 2
     with pytest.raises(Cancelled):
         stop.check()
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------
+
+
+def test_no_statement_looks_at_every_file_ever_seen(bench: Bench) -> None:
+    """Whatever a first import, one with trouble, and a rerun ask the ledger, it finds by an index."""
+    with statements() as asked:
+        first, second, *_ = bench.clips(6, cameras=("CAM_A", "CAM_B"), same_size=True)
+        first.with_name("CAM_A-1500000000.mp4").write_bytes(first.read_bytes())
+        first.with_name("CAM_A-1500000001.mp4").write_bytes(b"no video")
+        bench.box.faults.add(Fault(on="content", status=400, times=2))
+        bench.run()
+        second.write_bytes(distinct_clip_bytes(77))
+        bench.folder = bench.folder.rename(bench.place / "moved")
+        bench.run(retry_failed=True)
+        bench.run()
+    assert len(asked) > 50
+    assert not list(scans_of_all_files(asked, bench.place / "empty.db"))
 
 
 # --- settings that are said -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from clips import cut_moov, many_clips, with_free_box
-from harness import sha1
+from harness import scans_of_all_files, sha1, statements
 from watching import WatchBench, clip, name
 
 import camio_import.hooks
@@ -697,3 +697,13 @@ def test_what_an_earlier_watch_waited_for_is_kept_until_the_folder_was_looked_th
     with LedgerReport(watch_bench.bench.ledger) as report:
         (waits,) = report.watch_notes.landing()
     assert 1950 <= waits.waited_s <= 2010
+
+
+def test_no_statement_of_a_watch_looks_at_every_file_ever_seen(watch_bench, tmp_path):
+    with statements() as asked:
+        watch_bench.put(name(1), clip(1))
+        watch_bench.run({20.0: lambda: watch_bench.put(name(2), clip(2))}, until_s=120, options={"batch_s": 30})
+        watch_bench.run(until_s=60)
+    assert watch_bench.jobs()
+    assert len(asked) > 50
+    assert not list(scans_of_all_files(asked, tmp_path / "empty.db"))
