@@ -93,6 +93,7 @@ class StopRequest:
 
     def __init__(self, parent: StopRequest | None = None) -> None:
         self._event = threading.Event()
+        self._is_asked = False  # what the event tells, without a call: this is looked at for each file
         self._parent = parent
         self._exit_code: ExitCode | None = None
 
@@ -106,10 +107,11 @@ class StopRequest:
     def ask(self, exit_code: ExitCode) -> None:
         """Safe to call from a signal handler."""
         self._exit_code = exit_code
+        self._is_asked = True
         self._event.set()
 
     def is_set(self) -> bool:
-        return self._event.is_set() or (self._parent is not None and self._parent.is_set())
+        return self._is_asked or (self._parent is not None and self._parent.is_set())
 
     def check(self) -> None:
         """Raise `Cancelled` when the user has asked to stop."""
