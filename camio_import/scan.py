@@ -83,9 +83,7 @@ class Scanner:
             if compared.item is None:
                 self._settle_gone(compared)
                 continue
-            self._seen += 1
-            if self._seen % REPORT_EVERY == 0:
-                self._report(self._walker.last_read)
+            self._count()
             place = Place(
                 self._intake.folder_id(compared.folder_path, compared.relative_folder), compared.name, compared.known
             )
@@ -100,10 +98,13 @@ class Scanner:
         if not is_unchanged_delivery(known, status, self._fingerprint):
             return False
         self.counts.already_uploaded += 1
+        self._count()
+        return True
+
+    def _count(self) -> None:
         self._seen += 1
         if self._seen % REPORT_EVERY == 0:
             self._report(self._walker.last_read)
-        return True
 
     def _settle_gone(self, compared: Compared) -> None:
         assert compared.known is not None  # otherwise nobody would know of it
