@@ -216,9 +216,12 @@ def _open_notes(place: Path) -> BinaryIO:
     for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"):
         flags |= getattr(os, name, 0)
     descriptor = os.open(place, flags, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    # In a folder for temporary files, others may have put something in this place: a file, or a link to one of ours.
+    is_ours = status.st_nlink == 1 and (sys.platform == "win32" or status.st_uid == os.geteuid())
+    if not stat.S_ISREG(status.st_mode) or not is_ours:
         os.close(descriptor)
-        raise OSError(f"{place} is not a file")
+        raise OSError(f"{place} is not a file of this program")
     return os.fdopen(descriptor, "r+b", buffering=0)
 
 

@@ -157,14 +157,20 @@ def test_one_that_was_not_come_to_is_forgotten(tmp_path: Path, place: Path) -> N
 @posix_only
 @pytest.mark.parametrize("command", [["check", "VIDEOS"], ["--dry_run", "VIDEOS", "local"]])
 def test_a_check_and_a_dry_run_crash_once(tmp_path: Path, crashing: str, command: list[str]) -> None:
-    videos, home = tmp_path / "videos", tmp_path / "home"
+    videos, home, temporary = tmp_path / "videos", tmp_path / "home", tmp_path / "tmp"
+    temporary.mkdir()
     many_clips(videos, 2)
-    crasher(videos)
+    bad = crasher(videos)
     command = [command[0], "--regex", PATTERN, str(videos), *command[2:]]
-    assert run(*command, home=home, PYTHONPATH=crashing).status == -signal.SIGSEGV
+    where = {"PYTHONPATH": crashing, "TMPDIR": str(temporary)}
+    assert run(*command, home=home, **where).status == -signal.SIGSEGV
     for _ in range(2):
-        ran = run(*command, home=home, PYTHONPATH=crashing).must(3)
+        ran = run(*command, home=home, **where).must(3)
         assert "makes the video library crash" in ran.out + ran.err
+    bad.unlink()
+    (bad.with_name("CAM_D-1475973147.mp4")).write_bytes(distinct_clip_bytes(5))
+    run(*command, home=home, **where)
+    assert not any(home.rglob("*"))
 
 
 class Ends(subprocess.Popen[bytes]):
@@ -374,8 +380,13 @@ def make_link(place: Path) -> None:
     place.symlink_to(place.with_name("elsewhere"))
 
 
+def make_hard_link(place: Path) -> None:
+    place.with_name("elsewhere").write_bytes(b"somebody's")
+    place.hardlink_to(place.with_name("elsewhere"))
+
+
 @posix_only
-@pytest.mark.parametrize("hinder", [make_folder, make_pipe, make_link])
+@pytest.mark.parametrize("hinder", [make_folder, make_pipe, make_link, make_hard_link])
 def test_without_a_place_for_notes_videos_are_looked_into_all_the_same(
     tmp_path: Path, place: Path, hinder: Callable[[Path], None]
 ) -> None:
@@ -385,7 +396,7 @@ def test_without_a_place_for_notes_videos_are_looked_into_all_the_same(
     with CrashGuard(place) as guard:
         for _ in range(3):
             assert guard.probe(str(path)).problem is None
-    if hinder is make_link:
+    if hinder in (make_link, make_hard_link):
         assert place.with_name("elsewhere").read_bytes() == b"somebody's"
 
 

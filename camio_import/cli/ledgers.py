@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -59,11 +59,9 @@ def ledger_path(storage: str | None, destination: Destination) -> Path:
 
 
 def notes_of_checks() -> Path:
-    """Where it is noted what videos a check or a dry run looks into: their ledger does not outlive them."""
-    folder = state_folder()
-    with suppress(OSError):  # then there are no notes
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder / "check.looking"
+    """Where it is noted what videos a check or a dry run looks into: they write nothing into the state folder."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"camio-import-{user}.looking"
 
 
 def locked_by(path: Path, error: LedgerLocked) -> LedgerLocked:
