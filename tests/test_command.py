@@ -18,6 +18,7 @@ import pytest
 from clips import Video, cut_moov, many_clips, tiny_clip_bytes, tree
 from command import PATTERN, TOKEN, environment, run
 
+import camio_import.cli
 from camio_import.box import EmbeddedBox, Fault
 
 
@@ -390,3 +391,17 @@ def test_secrets_in_hook_data_do_not_reach_the_log(tmp_path: Path) -> None:
     ran = run("-v", "--log_file", log, "-d", data, "--regex", PATTERN, videos, hook, home=tmp_path).must(0)
     assert "settings *** end" in log.read_text()
     assert "canary-4712" not in log.read_text() + ran.err + ran.out
+
+
+def test_ctrl_c_after_which_a_library_cannot_tidy_up_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_arguments: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            del _arguments.what_it_has_not  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("camio_import.cli.check_command.main", interrupted)
+    assert camio_import.cli.main(["check"]) == 130
+    assert capsys.readouterr().err.strip() == "Stopped."

@@ -42,8 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         show_error(error)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        _tell("\nStopped.")
-        return int(ExitCode.INTERRUPTED)
+        return _stopped()
     except BrokenPipeError:
         return int(ExitCode.OK)
     except OSError as error:
@@ -58,7 +57,13 @@ def main(arguments: Sequence[str]) -> int:
         return int(ExitCode.USAGE)
     # The last line of defence: whatever it is, the user gets a sentence and we get the details.
     except Exception as error:  # noqa: BLE001
-        return _show_defect(error)
+        # A library that tidies up after Ctrl-C may fail in that (argparse does): what counts is that it was Ctrl-C.
+        return _stopped() if isinstance(error.__context__, KeyboardInterrupt) else _show_defect(error)
+
+
+def _stopped() -> int:
+    _tell("\nStopped.")
+    return int(ExitCode.INTERRUPTED)
 
 
 def show_error(error: CamioImportError) -> None:
