@@ -189,7 +189,7 @@ class Readers:
     _caution: int = FEW_FILES
 
     def on_hashed(self, seconds: float, reading_s: float) -> None:
-        """A file took so many seconds, in which its bytes were waited for for `reading_s`."""
+        """A file took so many seconds; for `reading_s` of them the hashing waited for bytes."""
         if seconds < TELLING_S:
             return
         share = reading_s / seconds
