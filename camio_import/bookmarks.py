@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -109,6 +109,10 @@ class RootRewrite:
     """
 
     pairs: tuple[tuple[str, str], ...]
+    _met: set[str] = field(default_factory=set, compare=False)
+    """The old folders in which a path lay,"""
+    _strangers: list[str] = field(default_factory=list, compare=False)
+    """and the first path that lay in none."""
 
     @classmethod
     def parsed(cls, texts: Sequence[str]) -> RootRewrite:
@@ -133,8 +137,20 @@ class RootRewrite:
         for old, new in sorted(self.pairs, key=lambda pair: -len(pair[0])):
             rest = _rest_inside(path, old)
             if rest is not None:
+                self._met.add(old)
                 return _joined(new, rest)
+        if not self._strangers:
+            self._strangers.append(path)
         return path
+
+    def misses(self) -> Iterator[tuple[str, str]]:
+        """Each old folder in which no path lay so far, with a path that lay in none of them.
+
+        None while all paths lay in some: a folder in which nothing of this job lies may still be right.
+        """
+        for old, _ in self.pairs:
+            if self._strangers and old not in self._met:
+                yield old, self._strangers[0]
 
 
 def is_windows_path(path: str) -> bool:

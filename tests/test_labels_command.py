@@ -346,6 +346,17 @@ def test_paths_are_rewritten_for_a_drive_mounted_elsewhere(bench: Bench, labels:
     assert str(bench.folder) not in html.read_text()
 
 
+def test_a_folder_that_changes_no_path_is_told(bench: Bench, labels: Labels) -> None:
+    imported(bench, 1)
+    label_everything(bench, ["human"])
+    command = ["--job", "latest", "--format", "jsonl", "-o", "b", "--root", "/media/cma=/mnt/other"]
+    said = labels(*command).must(0).err
+    assert "--root /media/cma has changed no path" in said
+    assert f"One lies at {bench.folder}/CAM_A-1475973147.mp4." in said
+    # Beside one that holds them all, another may be for the videos of other jobs.
+    assert "has changed no path" not in labels(*command, "--root", f"{bench.folder}=/mnt/this").must(0).err
+
+
 def test_latest_is_the_newest_job_of_the_ledger(bench: Bench, labels: Labels, out: Path) -> None:
     imported(bench, 1)
     newest = imported(bench, 2)

@@ -436,6 +436,11 @@ class _Labels:
                 f"{outside.bookmarks:,} of {count(outside.all, 'bookmark')} lie in no clip of the ledger"
                 f" {shown(str(self.settings.ledger))}.{left_out}"
             )
+        for old, path in wanted.root.misses() if wanted.root is not None else ():
+            self.screen.tell(
+                f"--root {shown(old)} has changed no path: no video of this job lies in that folder. One lies at"
+                f" {shown(path)}."
+            )
 
 
 @dataclass(slots=True)
