@@ -56,6 +56,7 @@ class Totals:
         self.files_done = 0
         self.bytes_done = 0
         self.in_flight: dict[int, int] = {}
+        self.is_waiting = False
 
     def take(self, event: Event) -> None:
         match event:
@@ -69,7 +70,12 @@ class Totals:
                 self.in_flight.pop(file_id, None)
             case FileUploaded(file_id=file_id, size_bytes=done):
                 self.in_flight.pop(file_id, None)
+                self.is_waiting = False
                 self._done(done)
+            case Waiting():
+                self.is_waiting = True
+            case GoingOn() | Connected() | JobCreated():
+                self.is_waiting = False
             case (
                 FileDuplicate(size_bytes=done)
                 | FileFailed(size_bytes=done)
@@ -213,6 +219,14 @@ class WatchReporter:
         pass
 
 
+_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
+_MOVING_BAR = _BAR + "{rate_fmt} {remaining} left{postfix}"
+_WAITING_BAR = _BAR + "waiting{postfix}"
+"""The rate of the last minutes, and how much longer it would have taken, say nothing now."""
+_FILE_BAR = "  {desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}"
+_NO_BAR = " "
+
+
 class BarReporter:
     """One bar for the whole, and one line for each file being sent or read."""
 
@@ -250,11 +264,15 @@ class BarReporter:
                 self.close()
                 return
         if self._whole is not None and self._totals.bytes_planned:
+            self._show_whether_it_waits(self._whole)
             self._whole.n = self._totals.bytes_sent
             self._whole.set_postfix_str(
                 f"{self._totals.files_done:,}/{self._totals.files_planned:,} files", refresh=False
             )
             self._whole.update(0)
+        for slot in self._slots:
+            if slot.is_free:
+                slot.bar.update(0)
 
     def _show_scan(self, found: int, new: int) -> None:
         if self._whole is None:
@@ -269,15 +287,22 @@ class BarReporter:
         if planned:
             self._whole = self._new_bar(
                 total=planned, file=self._stream, unit="B", unit_scale=True, dynamic_ncols=True, leave=False,
-                mininterval=0.2, smoothing=0.1, miniters=0,
-                bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {rate_fmt} {remaining} left{postfix}",
+                mininterval=0.2, smoothing=0.1, miniters=0, bar_format=_MOVING_BAR,
             )  # fmt: skip
+
+    def _show_whether_it_waits(self, whole: tqdm[Any]) -> None:
+        bar_format = _WAITING_BAR if self._totals.is_waiting else _MOVING_BAR
+        if whole.bar_format != bar_format:
+            if not self._totals.is_waiting:
+                whole.unpause()
+            whole.bar_format = bar_format
+            for bar in (whole, *(slot.bar for slot in self._slots)):
+                bar.refresh()  # now, because for a while nothing may happen that would
 
     def _show(self, key: int | str, text: str, done: int, total: int) -> None:
         slot = self._slot_of.get(key)
         if slot is None:
             slot = next((slot for slot in self._slots if slot.is_free), None) or self._new_slot()
-            slot.is_free = False
             self._slot_of[key] = slot
             slot.begin(text, total)
         slot.show(done)
@@ -285,8 +310,7 @@ class BarReporter:
     def _new_slot(self) -> _Slot:
         bar = self._new_bar(
             total=1, file=self._stream, position=len(self._slots) + 1, unit="B", unit_scale=True, leave=False,
-            dynamic_ncols=True, mininterval=0.2, miniters=0,
-            bar_format="  {desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}",
+            dynamic_ncols=True, mininterval=0.2, miniters=0, bar_format=_NO_BAR,
         )  # fmt: skip
         self._slots.append(_Slot(bar))
         return self._slots[-1]
@@ -294,7 +318,7 @@ class BarReporter:
     def _free(self, key: int | str) -> None:
         slot = self._slot_of.pop(key, None)
         if slot is not None:
-            slot.is_free = True
+            slot.end()
 
     def close(self) -> None:
         for slot in reversed(self._slots):
@@ -313,12 +337,19 @@ class _Slot:
         self.is_free = True
 
     def begin(self, text: str, total: int) -> None:
+        self.is_free = False
+        self.bar.bar_format = _FILE_BAR
         self.bar.set_description_str(f"{shortened(text, 40):40}", refresh=False)
         self.bar.reset(total)
 
     def show(self, done: int) -> None:
         self.bar.n = done
         self.bar.update(0)
+
+    def end(self) -> None:
+        """The line is empty from the next time on that it is drawn: mostly it shows another file by then."""
+        self.is_free = True
+        self.bar.bar_format = _NO_BAR
 
 
 class JsonReporter:
