@@ -536,6 +536,9 @@ def test_a_folder_that_cannot_be_written_is_said(home: Path, config: Path) -> No
         ([], "gives no access token"),
         (['hook = "x"'], "hook"),
         (['host = "local"', "workers = 0"], "workers"),
+        (['hooks = "no_such_hook.py"', 'host = "x"'], "no_such_hook.py"),
+        (['host = "local"', 'storage = "station.toml/ledger.db"'], "cannot be written"),
+        (['host = "local"', 'log_file = "videos"'], "videos"),
     ],
 )
 def test_a_station_that_could_not_run_is_refused(
@@ -549,6 +552,15 @@ def test_a_station_that_could_not_run_is_refused(
     assert TOKEN not in str(caught.value)
     assert recorder.commands == []
     assert list(home.iterdir()) == []
+
+
+def test_a_folder_that_may_come_later_is_no_obstacle(
+    home: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos").rmdir()
+    assert service("install", "--config", config, run=Recorder()) == 0
+    assert f"the folder {tmp_path / 'videos'} cannot be found now" in capsys.readouterr().err
+    assert (home / UNIT).exists()
 
 
 def test_a_station_without_folders_is_refused(home: Path, tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ def _install(options: argparse.Namespace, system: System, run: Runner) -> int:
     if options.is_print:
         _print_plan(plan)
         return int(ExitCode.OK)
+    _refuse_what_cannot_start(settings)
     if system == "linux":
         _refuse_without_user_manager(plan, run)
     _write(plan)
@@ -252,6 +253,16 @@ def _refuse_without_token(settings: Settings, config: str) -> None:
             f"{config} gives no access token for Camio, and a service does not have the variables of this window.",
             next_step='Put the token into a file that only you can read (chmod 600), and add token_file = "FILE".',
         )
+
+
+def _refuse_what_cannot_start(settings: Settings) -> None:
+    """Raises the first thing for which the service would end at once, again and again, with nobody looking."""
+    from camio_import.cli.start_checks import folders_not_there, obstacles
+
+    for obstacle in obstacles(settings):
+        raise obstacle
+    for folder in folders_not_there(settings):
+        print(f"camio-import: warning: the folder {shown(str(folder))} cannot be found now", file=sys.stderr)
 
 
 def _refuse_without_user_manager(plan: ServicePlan, run: Runner) -> None:
