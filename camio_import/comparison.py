@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from camio_import.known_files import KnownFile, KnownFiles
@@ -39,6 +39,10 @@ def compare(walker: Walker, known_files: KnownFiles, passes_over: PassesOver | N
     Files that the ledger knows and the disk does not have are given too; but when the whole folder
     is empty, none: an empty mount point does not mean that everything was deleted. Those that
     `passes_over` settles are left out. While this runs, the ledger may be written.
+
+    A folder that has several names is looked through under one of them. Of what the ledger has under
+    the others, from a time when they came first, each file is looked at as well, for it is still there;
+    but nothing new is given under them.
     """
     visited: set[int | str] = set()  # ids; the paths of those that the ledger did not know, and may know by now
     is_anything_there = False
@@ -54,7 +58,7 @@ def compare(walker: Walker, known_files: KnownFiles, passes_over: PassesOver | N
             visited.add(folder.path if known_folder is None else known_folder)
             yield from _in_folder(folder, known_folder, known_files, passes_over)
     if is_anything_there:
-        yield from _in_lost_folders(walker, known_files, visited)
+        yield from _in_other_folders(walker, known_files, passes_over, visited)
 
 
 def _in_folder(
@@ -88,16 +92,55 @@ def _in_folder(
         known = next(all_known, None)
 
 
-def _in_lost_folders(walker: Walker, known_files: KnownFiles, visited: set[int | str]) -> Iterator[Compared]:
-    """The files of folders that are not there any more, or in which there is no video now."""
+def _in_other_folders(
+    walker: Walker, known_files: KnownFiles, passes_over: PassesOver | None, visited: set[int | str]
+) -> Iterator[Compared]:
+    """The files of folders that are not there any more, or in which there is no video now, or that the walk has been
+    through under another name."""
     unreadable = tuple(os.path.join(path, "") for path in walker.unreadable)  # noqa: PTH118
+    read_before = frozenset(walker.read_before)
     for folder, path in known_files.folders_below(walker.root):
         if not {folder, path} & visited and not os.path.join(path, "").startswith(unreadable):  # noqa: PTH118
             relative = os.path.relpath(path, walker.root).replace(os.sep, "/")
             relative = "" if relative == "." else relative
             yield from _note_of(folder, path, relative, known_files)
+            is_there = bool(read_before) and _is_at_or_below(path, read_before)
             for known in known_files.in_folder(folder):
-                yield Compared(path, relative, known.name, None, known)
+                if not is_there:
+                    yield Compared(path, relative, known.name, None, known)
+                elif (compared := _at_known_name(walker, path, relative, known, passes_over)) is not None:
+                    yield compared
+
+
+def _at_known_name(
+    walker: Walker, path: str, relative_path: str, known: KnownFile, passes_over: PassesOver | None
+) -> Compared | None:
+    """A file whose folder the walk has been through under another name; None for one that is passed over."""
+    name = os.fsdecode(known.name)
+    item: FoundFile | Rejected | None = None
+    if walker.wants(name):
+        prefix, relative_prefix = VideoFolder(path, relative_path, []).prefixes
+        try:
+            status = os.stat(prefix + name)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it has gone from under all its names
+        except OSError as error:
+            item = could_not_look_at(prefix + name, relative_prefix + name, error)
+        else:
+            if passes_over is not None and passes_over(known, status):
+                return None
+            item = judged_by_status(prefix + name, relative_prefix + name, status)
+    return Compared(path, relative_path, known.name, item, known)
+
+
+def _is_at_or_below(path: str, folders: Collection[str]) -> bool:
+    """Whether the path is one of the folders, or lies in one."""
+    while path not in folders:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above == path:
+            return False
+        path = above
+    return True
 
 
 def _note_of(folder: int, path: str, relative_path: str, known_files: KnownFiles) -> Iterator[Compared]:

@@ -1,7 +1,12 @@
 """Connections that send a body watchfully. The part of `transport.py` that lies below the HTTP library.
 
-While a body is sent, the socket is watched for an answer, which ends the sending; for silence, which
-ends the attempt; and for cancellation. The same goes for the wait for the answer.
+While a body is sent, silence of `stall_timeout_s` ends the attempt; as long as it moves, it has all the time that it
+needs. Over plain HTTP, the socket is also watched for an early answer, which ends the sending, and for cancellation;
+over TLS neither can be seen from outside, and a body that is read for sending says itself that it was cancelled. (What
+is no stream, JSON, has the time-out for all of it over plain HTTP. It is small.)
+
+The answer must begin within `stall_timeout_s` after the request was handed to the system, and from then on come at a
+least rate (see `_AnswerReader`), over plain HTTP and TLS alike.
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
 POLL_S = 0.25
 """How often a waiting transfer looks whether it was cancelled."""
+STRETCH_BYTES = 1 << 18
+"""How much of an answer must come within each stall time-out: 4 KB/s with the usual minute, which a poor line of a
+station can do and a drip cannot. Nearly every answer is shorter than one stretch."""
+LONGEST_BYTES = 32 << 20
+"""After so much of an answer, heads and framing included, it gets no more time. Twice the longest content that a caller
+takes: for what goes on without ever becoming content, such as one "100 Continue" after the other."""
 
 
 class Body(Protocol):
@@ -61,24 +72,30 @@ class Outgoing:
 
 
 class WatchfulAdapter(HTTPAdapter):
-    """An adapter whose connections are `_WatchfulConnection`s and send in large blocks."""
+    """An adapter whose connections are `_WatchfulConnection`s, through a proxy, too, and send in large blocks."""
 
     def __init__(self, connect_timeout_s: float, stall_timeout_s: float) -> None:
-        self._connect_timeout_s = connect_timeout_s
-        self._stall_timeout_s = stall_timeout_s
+        times = {"connect_timeout_s": connect_timeout_s, "stall_timeout_s": stall_timeout_s}
+        plain = type("_Plain", (_PlainConnection,), times)
+        secure = type("_Secure", (_SecureConnection,), times)
+        self._pool_classes = {
+            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
         super().__init__(pool_connections=4, pool_maxsize=16, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         self.poolmanager = PoolManager(
             num_pools=connections, maxsize=maxsize, block=block, blocksize=BLOCK_BYTES, **kwargs
         )
-        times = {"connect_timeout_s": self._connect_timeout_s, "stall_timeout_s": self._stall_timeout_s}
-        plain = type("_Plain", (_PlainConnection,), times)
-        secure = type("_Secure", (_SecureConnection,), times)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": type("_PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-        }
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, blocksize=BLOCK_BYTES, **kwargs)
+        # Each time: another thread may have made the manager, and not have come to this line yet.
+        if not proxy.lower().startswith("socks"):  # which needs connections of its own
+            manager.pool_classes_by_scheme = self._pool_classes
+        return manager
 
 
 class _WatchfulConnection(HTTPConnection):
@@ -114,6 +131,12 @@ class _WatchfulConnection(HTTPConnection):
         self._is_head_sent = True
 
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]
+        response = super().getresponse()
+        self._is_taken = 200 <= response.status < 300
+        return response
+
+    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        """What reads an answer: called by the library, for the answer of a proxy that is asked for a tunnel, too."""
         outgoing = self._outgoing
 
         def check_cancelled() -> None:
@@ -122,15 +145,11 @@ class _WatchfulConnection(HTTPConnection):
             if outgoing is not None and not outgoing.is_sent:
                 outgoing.check_cancelled()
 
-        def read_answer(sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-            if self._can_watch():
-                sock = _AnswerSource(sock, self.stall_timeout_s, check_cancelled)  # type: ignore[assignment]
-            return http.client.HTTPResponse(sock, *args, **kwargs)
-
-        self.response_class = read_answer  # type: ignore[assignment]
-        response = super().getresponse()
-        self._is_taken = 200 <= response.status < 300
-        return response
+        # While connecting, the socket's time-out is another one.
+        silence_s = sock.gettimeout() or self.stall_timeout_s
+        reader_class = _WatchedAnswerReader if self._can_watch() else _AnswerReader
+        source: Any = _AnswerSource(reader_class(sock, silence_s, check_cancelled))
+        return http.client.HTTPResponse(source, *args, **kwargs)
 
     def send(self, data: Any) -> None:
         outgoing = self._outgoing
@@ -197,20 +216,24 @@ class _Watch:
 
 
 class _AnswerSource:
-    """What http.client reads an answer from: it asks for a file, and for nothing else.
+    """What http.client reads an answer from: it asks for a file, and for nothing else."""
 
-    The answer's first byte must come within `silence_s`, and all of it within that time again: a
-    server that sends it byte by byte would otherwise hold an upload for ever.
-    """
-
-    def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
-        self._file = io.BufferedReader(_WatchedReader(sock, silence_s, check_cancelled))
+    def __init__(self, reader: _AnswerReader) -> None:
+        self._file = io.BufferedReader(reader)
 
     def makefile(self, mode: str) -> Any:
         return self._file
 
 
-class _WatchedReader(io.RawIOBase):
+class _AnswerReader(io.RawIOBase):
+    """The bytes of one answer, which may not take for ever: a server that sends it byte by byte would otherwise hold
+    an upload, and all that waits for it, for as long as it likes.
+
+    The first byte must come within `silence_s`, and from then on `STRETCH_BYTES`, or the end, within that time again
+    and again, up to `LONGEST_BYTES`. Reading raises TimeoutError when one of them does not. The head is not told from
+    the body: both can drip.
+    """
+
     def __init__(self, sock: socket.socket, silence_s: float, check_cancelled: Callable[[], None]) -> None:
         # A file of its own keeps the socket open when the connection lets go of it before the answer was read.
         self._hold = sock.makefile("rb", buffering=0)
@@ -218,6 +241,8 @@ class _WatchedReader(io.RawIOBase):
         self._silence_s = silence_s
         self._check_cancelled = check_cancelled
         self._deadline: float | None = None
+        self._received_bytes = 0
+        self._stretch_end_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -226,13 +251,29 @@ class _WatchedReader(io.RawIOBase):
         left_s = self._silence_s if self._deadline is None else self._deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError(errno.ETIMEDOUT, "the answer does not end")
-        with _Watch(self._sock) as watch:
-            watch.wait(left_s, self._check_cancelled, writing=False)
-        if self._deadline is None:
+        count = self._receive(buffer, left_s)
+        self._received_bytes += count
+        if self._stretch_end_bytes <= self._received_bytes < LONGEST_BYTES:
+            self._stretch_end_bytes = self._received_bytes + STRETCH_BYTES
             self._deadline = time.monotonic() + self._silence_s
+        return count
+
+    def _receive(self, buffer: Any, left_s: float) -> int:
+        # Of TLS, one call may read from the network often, until a record is whole: only the socket can end that. It
+        # keeps the time-out; urllib3 sets another one for the next request.
+        self._sock.settimeout(left_s)
         return self._sock.recv_into(buffer)
 
     def close(self) -> None:
         if not self.closed:
             self._hold.close()
         super().close()
+
+
+class _WatchedAnswerReader(_AnswerReader):
+    """Heeds cancellation while it waits, which it can where bytes on the socket are bytes of the answer."""
+
+    def _receive(self, buffer: Any, left_s: float) -> int:
+        with _Watch(self._sock) as watch:
+            watch.wait(left_s, self._check_cancelled, writing=False)
+        return self._sock.recv_into(buffer)

@@ -1,6 +1,6 @@
 """What a file says as a video: whether it is whole, its duration, codec and creation time.
 
-`probe` and `is_complete` open the file themselves, and raise `FileProblem`s for what the operating
+`probe` opens the file itself, and raises `FileProblem`s for what the operating
 system refuses; the `OSError` behind one is its `__cause__`. Nothing is ever written.
 """
 
@@ -150,21 +150,6 @@ def probe(path: str, *, deadline_s: float = 20.0, clock: Callable[[], float] = t
         if view.error is not None:
             raise unreadable(path, view.error) from view.error
     return facts
-
-
-def is_complete(path: str, *, deadline_s: float = 5.0) -> bool:
-    """Whether the file's boxes are all there: a cheap look (well below 1 ms) at a file that was just written.
-
-    True for a container other than mp4 and mov, where this cannot be told. Raises as `probe` does.
-    """
-    with OpenedFile(path) as opened:
-        if opened.size_bytes < 8:  # too short for the first header of any container
-            return False
-        view = _BoundedView(opened, time.monotonic() + deadline_s, time.monotonic)
-        problem = _read_layout(view, opened.size_bytes).problem
-        if view.error is not None:
-            raise unreadable(path, view.error) from view.error
-    return problem is None and not view.expired
 
 
 class _BoundedView:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from camio_import.content import SAMPLE_HOLDS_ALL_BYTES, Hashed, sample_digest, sha1_of
 from camio_import.drive import DriveWatch, drive_is_gone
-from camio_import.errors import FileChanged, FileUnreadable, FileVanished
+from camio_import.errors import Cancelled, FileChanged, FileUnreadable, FileVanished
 from camio_import.ledger_file import CommitNowAndThen
 from camio_import.model import RecordedClip
 from camio_import.progress import FileDuplicate, FilePostponed, FileSkipped, Hashing, Reporter, Warned
@@ -93,7 +93,11 @@ class CopyFinder:
             done += read_bytes
             self._reporter.handle(Hashing(file.path, done, file.size_bytes))
 
-        return sha1_of(file, progress=count, cancelled=self._stop.is_set, reads_ahead=True)
+        try:
+            return sha1_of(file, progress=count, cancelled=self._stop.is_set, reads_ahead=True)
+        except Cancelled:
+            self._stop.check()  # which knows with what status the program is to end
+            raise
 
     def _leave_out(self, clip: RecordedClip, error: FileVanished | FileUnreadable) -> None:
         path = clip.clip.file.path

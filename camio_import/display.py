@@ -124,6 +124,17 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequen
     return "\n".join(out)
 
 
+def fitting_table(
+    rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = (), columns: int | None = None
+) -> str:
+    """`table`, with the first column shortened if it would be wider than the terminal, or `columns`, otherwise."""
+    columns = columns or shutil.get_terminal_size().columns
+    others = [("", *row[1:]) for row in rows]
+    rest = max(map(columns_wide, table(others, header=("", *header[1:]), right=right).splitlines()))
+    room = max(len(header[0]) + 2, columns - rest)
+    return table([(shortened(row[0], room), *row[1:]) for row in rows], header=header, right=right)
+
+
 def by_reason(counts: dict[Reason, int]) -> list[tuple[Reason, int]]:
     """The reasons with the most frequent first."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -62,17 +62,21 @@ class PatternError(UsageError):
     """`--regex` is not a valid pattern, or lacks the group `camera`. The message has a caret line."""
 
 
-class LedgerUnusable(UsageError):
+class LedgerError(CamioImportError):
+    """Nothing can be recorded, so nothing may be sent, and the run ends without a summary in the ledger."""
+
+
+class LedgerUnusable(LedgerError, UsageError):
     """The ledger is of a newer version, damaged, or not a ledger. It is left as it is."""
 
 
-class LedgerLocked(CamioImportError):
+class LedgerLocked(LedgerError):
     """Another import holds the ledger."""
 
     exit_code = ExitCode.LOCKED
 
 
-class LedgerWriteFailed(CamioImportError):
+class LedgerWriteFailed(LedgerError):
     """The ledger could not be written (disk full, read-only): nothing more may be sent."""
 
     exit_code = ExitCode.USAGE

@@ -93,11 +93,11 @@ class _Waiting:
         """It is another file than before: nothing that was found out counts any more."""
         if self.stamp is not None:
             self.waited_before_s = 0.0
+            self.is_wanting = False
+            self.why = _BEING_WRITTEN
         self.stamp = stamp
         self.changed_at = now
         self.read_again_at = -math.inf
-        self.is_wanting = False
-        self.why = _BEING_WRITTEN
 
     def still_s(self, now: float) -> float:
         return 0.0 if self.stamp is None else now - self.changed_at
@@ -147,13 +147,20 @@ class Landing:
         self._strict_reader = replace(reader, send_unreadable=False)
 
     def notice(
-        self, path: str, relative_path: str, now: float, *, is_moved_in: bool = False, waited_s: float = 0.0
+        self,
+        path: str,
+        relative_path: str,
+        now: float,
+        *,
+        is_moved_in: bool = False,
+        waited_s: float = 0.0,
+        why: str = "",
     ) -> bool:
         """Something was noticed of this file: it is new, or was written to. Costs next to nothing.
 
         `is_moved_in`: it was renamed into place, so that its last writer had probably finished: it
         is looked at without waiting for it to be still. `waited_s`, for a file not held yet, is
-        how long an earlier process waited for it, unchanged. Returns False when there is no room
+        how long an earlier process waited for it, unchanged, and `why` the reason. Returns False when there is no room
         for another file: it is not held, and has to be found again later.
         """
         waiting = self._held.get(path)
@@ -161,6 +168,8 @@ class Landing:
             if len(self._held) >= self._capacity:
                 return False
             waiting = _Waiting(path, relative_path, now, waited_s, math.inf, is_moved_in=is_moved_in)
+            if waited_s > 0:
+                waiting.is_wanting, waiting.why = True, why
             self._held[path] = waiting
             self._look_again(waiting, now)
             return True

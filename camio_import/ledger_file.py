@@ -7,6 +7,7 @@ cut. `state.py` holds what is written into it, `ledger_report.py` what is read o
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -445,16 +446,54 @@ def encodable(text: str) -> str:
 
 
 def copy_ledger(source: Path, target: Path) -> None:
-    """Copy a ledger as it is at one moment, also while an import writes it. Raises LedgerUnusable."""
+    """Copy a ledger as it is at one moment, also while an import writes it, to where there is no file yet.
+
+    Nothing has to be written beside it for that: its disk or its folder may be one for reading only.
+
+    Raises:
+        LedgerUnusable: it is not a ledger, is damaged, or a part of it cannot be read.
+        LedgerLocked: another program keeps it locked, or keeps writing it where nothing but its files can be copied.
+    """
     refuse_what_is_no_ledger(source)
-    original = connect(source, read_only=True)
     try:
-        copy = sqlite3.connect(target)
-        try:
+        with closing(connect(source, read_only=True)) as original, closing(sqlite3.connect(target)) as copy:
             original.backup(copy)
-        finally:
-            copy.close()
     except sqlite3.Error as error:
-        raise translate(error, source) from error
-    finally:
-        original.close()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise translate(error, source) from error
+        # In WAL mode SQLite has to write beside a ledger in order to read it.
+        target.unlink(missing_ok=True)
+        _copy_files(source, target)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy a ledger's file, and the log beside it of what is not yet written back: SQLite does that in the copy."""
+    files = {log: Path(os.path.realpath(source) + log) for log in ("", "-wal", "-journal")}
+    before = _times_and_sizes(files.values())
+    try:
+        for log, file in files.items():
+            if not log or file.exists():
+                shutil.copyfile(file, target.with_name(target.name + log))
+    except OSError as error:
+        raise LedgerUnusable(
+            f"The ledger {source} cannot be copied: {error.strerror or error}.",
+            next_step="Check that you may read it and what stands beside it with -wal behind its name, and that there"
+            f" is room in {target.parent}.",
+        ) from error
+    # Copies of two moments do not fit together, and whoever writes it cannot be made to wait from here.
+    if _times_and_sizes(files.values()) != before:
+        raise LedgerLocked(
+            f"Another program is writing the ledger {source}.", next_step="Wait until it has finished, and start again."
+        )
+
+
+def _times_and_sizes(files: Iterable[Path]) -> list[tuple[int, int] | None]:
+    """When each file was last written, and its length; None for one that is not there."""
+    found: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+            found.append((status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append(None)
+    return found

@@ -41,6 +41,8 @@ from camio_import.watch_notes import WATCH_NOTES_SINCE, WatchNotes
 PENDING = ("found", "assigned", "uploading")
 """The states of files that are still to be sent."""
 
+_IS_PENDING = "file.state IN ('found', 'assigned', 'uploading')"
+
 MOST_FOUND = 20
 
 
@@ -200,6 +202,7 @@ class LedgerReport:
         if not is_beside_writer:
             refuse_what_is_no_ledger(path)
         self._db = self._open(busy_timeout_s)
+        self._held_by: int | None = None
         try:
             with translated(self.path):
                 known = self._db.execute("SELECT value FROM meta WHERE key = 'destination'").fetchone()
@@ -256,18 +259,38 @@ class LedgerReport:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All counts asked for inside are of one moment. Not for long: a running import cannot
-        tidy up its file meanwhile."""
+        """All that is asked for inside is of one moment, and so is `is_running`.
+
+        Not for long, and never while somebody reads what is printed: a running import cannot tidy up
+        its file meanwhile, and without a write-ahead log it cannot even write to it.
+        """
         with translated(self.path):
-            self._db.execute("BEGIN")
             try:
+                self._held_by = self._begin_snapshot()
                 yield
             finally:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def _begin_snapshot(self) -> int | None:
+        """Who holds the ledger at the moment that is looked at from now on."""
+        pid = self._holder()
+        while True:
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT 1 FROM meta").fetchone()  # only the first question fixes the moment
+            # The lock is no part of the ledger. Was it held by the same process on both sides of the moment, or by
+            # none, then it was so at the moment, too; else a run has just begun or ended, and the next is as good.
+            before, pid = pid, self._holder()
+            if pid == before:
+                return pid
+            self._db.execute("ROLLBACK")
 
     @property
     def is_running(self) -> int | None:
-        """The process id of the import that holds the ledger at this moment."""
+        """The process id of the import that holds the ledger at this moment, or at that of the `snapshot`."""
+        return self._held_by if self._db.in_transaction else self._holder()
+
+    def _holder(self) -> int | None:
         return holder(lock_path(self.path))
 
     @cached_property
@@ -321,6 +344,12 @@ class LedgerReport:
             " AND camera = (SELECT id FROM camera WHERE name = ?)",
             (*parameters, milliseconds(not_after), encodable(camera)),
         )
+        return _moment_or_none(rows[0][0])
+
+    def oldest_pending(self, below: str | None = None) -> datetime | None:
+        """When the first of the files that are still to be sent was found; None when there is none."""
+        where, parameters = _below(below)
+        rows = self._rows(f"SELECT min(found_at) FROM file {where} AND {_IS_PENDING}", parameters)
         return _moment_or_none(rows[0][0])
 
     def reasons(self, below: str | None = None) -> list[ReasonCount]:
@@ -570,7 +599,7 @@ def _state_condition(state: str | None) -> str:
     if state is None:
         return ""
     if state == "pending":
-        return "AND file.state IN ('found', 'assigned', 'uploading')"
+        return f"AND {_IS_PENDING}"
     if state == "registered":
         return "AND file.state = 'uploaded' AND shard.registered_at IS NOT NULL"
     if state not in (*PENDING, "uploaded", "duplicate", "skipped", "failed"):

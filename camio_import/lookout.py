@@ -441,8 +441,8 @@ class Lookout:
         if not self.walker.wants(name) or not all(map(self.walker.enters, folders)):
             return
         earlier = self._earlier.get(path)
-        waited_s = earlier.waited_s if earlier is not None and _is_as_noted(earlier) else 0.0
-        if not self._landing.notice(path, relative_path, now, is_moved_in=is_moved_in, waited_s=waited_s):
+        waited_s, why = (earlier.waited_s, earlier.why) if earlier and _is_as_noted(earlier) else (0.0, "")
+        if not self._landing.notice(path, relative_path, now, is_moved_in=is_moved_in, waited_s=waited_s, why=why):
             self._look_through_by(now + self.folder.settle_s)  # no room now; a look through finds it again
 
     def notice_soon(self, path: str) -> None:

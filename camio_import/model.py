@@ -210,7 +210,7 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The service has accepted a clip, of which `bytes_sent` bytes went over the wire."""
+    """The service has accepted a clip, of which `bytes_sent` bytes went over the wire. `detail` is for the log."""
 
     bytes_sent: int
     detail: str = ""

@@ -6,6 +6,7 @@ What the operating system refuses is raised as a `FileProblem`; the `OSError` be
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from camio_import.display import shown
-from camio_import.errors import FileChanged, FileProblem, FileUnreadable, FileVanished
+from camio_import.errors import FileChanged, FileUnreadable, FileVanished
 from camio_import.model import FoundFile
 
 _OPEN_FLAGS: Final = (
@@ -43,8 +44,11 @@ class OpenedFile:
             if not stat.S_ISREG(status.st_mode):
                 raise _not_regular(path)
             self.raw = io.FileIO(self._descriptor, "r")
+        except OSError as error:
+            self._give_up()
+            raise unreadable(path, error) from error
         except BaseException:
-            os.close(self._descriptor)
+            self._give_up()
             raise
         self.size_bytes = status.st_size
 
@@ -81,8 +85,14 @@ class OpenedFile:
         if known and not os.path.samestat(of_open_file, of_path):
             raise changed(self._path, "another file has taken its place")
 
+    def _give_up(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
     def close(self) -> None:
-        self.raw.close()
+        # Network drives may report trouble here. Nothing was written, and what was read has arrived.
+        with contextlib.suppress(OSError):
+            self.raw.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +118,7 @@ def _not_regular(path: str) -> FileUnreadable:
     return FileUnreadable(f"{shown(path)} is not a regular file (it is a folder, a pipe or a device)")
 
 
-def unreadable(path: str, error: OSError) -> FileProblem:
+def unreadable(path: str, error: OSError) -> FileVanished | FileUnreadable:
     """The error of this project for one of the operating system's."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
         return FileVanished(
@@ -119,7 +129,7 @@ def unreadable(path: str, error: OSError) -> FileProblem:
         return _not_regular(path)
     if isinstance(error, PermissionError):
         return FileUnreadable(
-            f"no permission to read {shown(path)}",
+            f"this user may not read {shown(path)}",
             next_step="Give your user the right to read it, or import as a user who has it.",
         )
     return FileUnreadable(

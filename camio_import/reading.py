@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -101,7 +101,7 @@ class ClipReader:
         if found is None:
             return _rejected(
                 file, Reason.NO_TIME,
-                "neither " + " nor ".join(_WHERE[source] for source in self.time_from) + " tells when it starts",
+                _none_of([_WHERE[source] for source in self.time_from]) + " when it starts",
             )  # fmt: skip
         starts_at, source = found
         return Clip(
@@ -148,6 +148,10 @@ class ClipReader:
                 f"its name says {starts_at:%Y-%m-%d %H:%M}, the video itself {created_at:%Y-%m-%d %H:%M} (UTC):"
                 " is --timezone right?"
             )
+
+
+def _none_of(places: Sequence[str]) -> str:
+    return f"{places[0]} does not tell" if len(places) == 1 else f"neither {' nor '.join(places)} tells"
 
 
 _WHERE = {
@@ -199,23 +203,28 @@ def read_ahead(
     reader: ClipReader,
     readings: Iterable[tuple[T, FoundFile, PathReading]],
     *,
+    is_stopping: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.thread_time,
-) -> Iterator[tuple[T, Clip | Rejected]]:
+) -> Generator[tuple[T, Clip | Rejected]]:
     """Read the containers of many files, some at a time where the drive is slow, and yield the
     results in the order given.
 
-    `T` is whatever the caller wants to find beside each result.
+    `T` is whatever the caller wants to find beside each result. Once `is_stopping`, what is still being
+    read ends soon, and what comes out says nothing about the files.
     """
     waiting: deque[tuple[T, Future[Clip | Rejected]]] = deque()
     stop = threading.Event()
     pace = _Pace(clock, cpu_clock)
 
+    def is_over() -> bool:
+        return stop.is_set() or is_stopping()
+
     def read(file: FoundFile, reading: PathReading) -> Clip | Rejected:
         # After an interruption what is still queued must not be read, and what is being read must end.
-        if stop.is_set():
+        if is_over():
             return _rejected(file, Reason.READ_ERROR, "stopped")
-        return reader.read_clip(file, reading, clock=lambda: math.inf if stop.is_set() else time.monotonic())
+        return reader.read_clip(file, reading, clock=lambda: math.inf if is_over() else time.monotonic())
 
     def in_order(most: int) -> Iterator[tuple[T, Clip | Rejected]]:
         while waiting and (len(waiting) > most or waiting[0][1].done()):

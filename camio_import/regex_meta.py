@@ -87,7 +87,7 @@ class PathPattern:
 
     Attributes:
         pattern: the pattern's text.
-        has_time: the pattern has a time group at all.
+        has_time: the pattern has a time group at all, which is read.
         uses_local_time: times may be read that carry no offset, so that `--timezone` matters.
     """
 
@@ -100,12 +100,14 @@ class PathPattern:
         camera_name_suffix: str = "",
         deadline_s: float = 1.0,
         explains_misses: bool = True,
+        reads_times: bool = True,
     ) -> None:
         """Check and prepare the pattern.
 
         `zone` is what times without an offset are in. `camera_name_suffix` is put behind every
         camera's name. `deadline_s` bounds the work on one path. Without `explains_misses` the
-        detail of a path that does not match only says so, which is faster.
+        detail of a path that does not match only says so, which is faster. Without `reads_times` the
+        times in paths are passed over: what is no real time is no trouble, then.
 
         Raises:
             PatternError: the pattern is not valid (the message shows where, with a caret), has no
@@ -126,9 +128,9 @@ class PathPattern:
             )
         self._times = TimeReader(zone, timestamp_format)
 
-        self.has_time: bool = not groups.isdisjoint(TIME_GROUPS)
-        self.uses_local_time: bool = "year" in groups or (
-            "timestamp" in groups and "%z" not in (timestamp_format or "")
+        self.has_time: bool = reads_times and not groups.isdisjoint(TIME_GROUPS)
+        self.uses_local_time: bool = reads_times and (
+            "year" in groups or ("timestamp" in groups and "%z" not in (timestamp_format or ""))
         )
         # Groups are fetched by number: by name costs four times as much.
         self._numbers: dict[str, int] = {
@@ -136,7 +138,8 @@ class PathPattern:
         }
         self._camera_number = self._numbers["camera"]
         # The usual kind of pattern, for which `read` takes a short cut.
-        self._epoch_number = self._numbers["epoch"] if self._numbers.keys() == {"camera", "epoch"} else 0
+        is_usual = reads_times and self._numbers.keys() == {"camera", "epoch"}
+        self._epoch_number = self._numbers["epoch"] if is_usual else 0
         self._has_position = "lat" in groups
         # A pattern that speaks of backslashes was written for Windows paths.
         self._tries_backslash = "\\\\" in pattern

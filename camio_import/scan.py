@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
 from camio_import.comparison import Compared, compare
 from camio_import.intake import Intake, IntakeCounts, Place, is_unchanged_delivery
@@ -15,6 +16,7 @@ from camio_import.progress import Reporter, Scanning
 from camio_import.reading import ClipReader, read_ahead
 from camio_import.state import Ledger
 from camio_import.walker import Walker
+from camio_import.workers import StopRequest
 
 REPORT_EVERY = 100
 """Files, between two reports."""
@@ -23,8 +25,7 @@ REPORT_EVERY = 100
 class Scanner:
     """One pass over a folder. `on_first_new` is called once, when the first file to send turns up.
 
-    With `retry_failed`, files that failed in earlier runs are to do again. `check_cancelled` is
-    called between files, and may raise.
+    With `retry_failed`, files that failed in earlier runs are to do again.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Scanner:
         reporter: Reporter,
         on_first_new: Callable[[], None] = lambda: None,
         retry_failed: bool = False,
-        check_cancelled: Callable[[], None] = lambda: None,
+        stop: StopRequest | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
@@ -44,7 +45,7 @@ class Scanner:
         self._reader = reader
         self._reporter = reporter
         self._on_first_new = on_first_new
-        self._check_cancelled = check_cancelled
+        self._stop = stop or StopRequest()
         self._committer = CommitNowAndThen(ledger, clock)
         self._seen = 0
         self._intake = Intake(
@@ -58,12 +59,16 @@ class Scanner:
         """Walk the folder, bring the ledger up to date, and mark what is to do.
 
         Does not read the content of a file that the ledger knows and that has not changed.
+
+        Raises:
+            Cancelled: by `stop`.
         """
-        results = read_ahead(self._reader, self._files_to_read())
-        self._take_in(results, until_first_new=True)
-        if self.counts.new:
-            self._on_first_new()
-            self._take_in(results)
+        # However it ends, nothing more is read behind its back.
+        with closing(read_ahead(self._reader, self._files_to_read(), is_stopping=self._stop.is_set)) as results:
+            self._take_in(results, until_first_new=True)
+            if self.counts.new:
+                self._on_first_new()
+                self._take_in(results)
         self._ledger.take_up_lost_duplicates()
         self._report(self._walker.root)
         return self.counts
@@ -71,6 +76,7 @@ class Scanner:
     def _take_in(self, results: Iterable[tuple[Place, Clip | Rejected]], *, until_first_new: bool = False) -> None:
         with self._committer.transaction():
             for place, result in results:
+                self._stop.check()  # before a look that was broken off is taken for the file's trouble
                 self._intake.record(place, result)
                 self._committer.changed()
                 if until_first_new and self.counts.new:
@@ -79,7 +85,7 @@ class Scanner:
     def _files_to_read(self) -> Iterator[tuple[Place, FoundFile, PathReading]]:
         """Settle everything that needs no look into the file; yield the rest."""
         for compared in compare(self._walker, self._ledger.known, self._passes_over):
-            self._check_cancelled()
+            self._stop.check()
             if compared.item is None:
                 self._settle_gone(compared)
                 continue
@@ -94,7 +100,7 @@ class Scanner:
 
     def _passes_over(self, known: KnownFile, status: os.stat_result) -> bool:
         """Count a file that was delivered and is as it was. So are most files of most runs: each call here shows."""
-        self._check_cancelled()
+        self._stop.check()
         if not is_unchanged_delivery(known, status, self._fingerprint):
             return False
         self.counts.already_uploaded += 1

@@ -30,15 +30,14 @@ from camio_import.errors import (
     FileVanished,
     HookBroken,
     HookError,
-    LedgerLocked,
-    LedgerUnusable,
-    LedgerWriteFailed,
+    LedgerError,
     Refused,
     RetryLater,
     Unreachable,
 )
 from camio_import.hooks import CheckedHook
-from camio_import.model import Camera, FoundFile, Reason, RecordedClip, Rejected
+from camio_import.model import Camera, Reason, RecordedClip, Rejected
+from camio_import.opened_file import unreadable
 from camio_import.progress import (
     FileDuplicate,
     FileFailed,
@@ -59,6 +58,7 @@ from camio_import.registering import Registering
 from camio_import.retry import Attempts, Backoff, Breaker, Concurrency, Readers
 from camio_import.state import Ledger, ShardKey
 from camio_import.tasks import HashTask, PostTask, ShardTask, Silence
+from camio_import.walker import judged_by_status
 from camio_import.workers import Clock, Crew, StopRequest, SystemClock, Task
 
 log = logging.getLogger("camio_import")
@@ -221,8 +221,10 @@ class Sending:
         self._upcoming = self._ledger.to_send()
         self._has_upcoming = True
         self._shards.take_stock()
-        self._run()
-        self._dismiss()
+        try:
+            self._run()
+        finally:
+            self._dismiss()
 
     def serve(self, cameras: Mapping[str, Camera], feed: Feed) -> None:
         """Send what the feed gives to `add`, until it is closed and nothing is in flight.
@@ -233,9 +235,11 @@ class Sending:
         self._cameras = cameras
         self._feed = feed
         self._shards.take_stock()
-        self._run()
-        self._abandon = True  # what is still being hashed
-        self._dismiss()
+        try:
+            self._run()
+        finally:
+            self._abandon = True  # what is still being hashed
+            self._dismiss()
 
     def add_due_shards(self) -> None:
         """Register the shards that are due, while files are being sent."""
@@ -292,7 +296,7 @@ class Sending:
                 self._stop.check()
                 self._turn(self._wait(self._nap_s()))
                 self._show_progress()
-        except (LedgerWriteFailed, LedgerUnusable, LedgerLocked):
+        except LedgerError:
             self._abandon = True  # nothing more can be recorded; the next run takes it back
             raise
         except BaseException:
@@ -436,9 +440,20 @@ class Sending:
             if clip.checksum is None and self._ledger.mark_if_duplicate(clip.file_id) is not None:
                 self._leave_out_copy(clip)
                 continue
+            if not self._ledger.begin_upload(clip.file_id):
+                self._look_up_again(clip.file_id)
+                continue
             room -= 1
-            self._ledger.begin_upload(clip.file_id)
             yield PostTask(clip, self._cameras[clip.clip.camera_name], self._hook, self._is_abandoned, now)
+
+    def _look_up_again(self, file_id: int) -> None:
+        """While the file waited, it was replaced or moved, or it is to be read anew."""
+        clip = self._ledger.clip_to_send(file_id)
+        if clip is not None:
+            self._hash(clip)
+        else:
+            self._let_go(file_id)
+            self._shards.on_outcome(file_id)
 
     def _room(self, now: float) -> int:
         if self._breaker.is_closed():
@@ -646,14 +661,12 @@ class Sending:
         try:
             status = os.stat(path)  # noqa: PTH116
         except OSError as error:
-            gone = FileVanished(f"{path} was removed before it was sent")
-            gone.__cause__ = error
-            self._skip_unless_drive_is_gone(clip, gone)
+            self._skip_unless_drive_is_gone(clip, unreadable(path, error))
             return
-        if status.st_size == 0:
-            self._skip(clip, Reason.EMPTY, "it was emptied before it was sent")
+        file = judged_by_status(path, clip.clip.file.relative_path, status)
+        if isinstance(file, Rejected):
+            self._skip(clip, file.reason, file.detail)
             return
-        file = FoundFile(path, clip.clip.file.relative_path, status.st_size, status.st_mtime_ns)
         # The ledger keeps the old size and time until the file was read whole: should that never happen,
         # the next run sees that it has changed.
         self._ledger.void_hash(clip.file_id)

@@ -11,6 +11,8 @@ States of a file version:
       +-> duplicate | skipped(reason) | failed(reason)
 
 Whether an uploaded file is also registered is a fact about its shard (`shard.registered_at`).
+A version that is not the current one of its path is never to be sent: when it is taken out of its place,
+or when an upload of it that was under way comes to nothing, it is skipped. Shards count on that.
 A folder that could not be read is a row too: skipped, in that folder, with the empty name.
 """
 
@@ -118,6 +120,15 @@ def _found(only_hashed: bool) -> str:
     return "file.state = 'found'" + (" AND file.sha1 IS NOT NULL" if only_hashed else "")
 
 
+_PENDING = "state IN ('found', 'assigned', 'uploading')"
+"""In the words of the index `file_pending`, without which each file ever seen would be looked at."""
+_TO_SEND_AGAIN = f"""
+state = CASE WHEN NOT is_current THEN 'skipped' WHEN job IS NULL THEN 'found' ELSE 'assigned' END,
+reason = CASE WHEN NOT is_current THEN '{Reason.VANISHED}' ELSE reason END
+"""
+"""What a file becomes that was being sent; also see the docstring of this module."""
+
+
 def _counts(rows: list[sqlite3.Row]) -> Counter[tuple[str, Reason | None]]:
     return Counter({(row["state"], Reason(row["reason"]) if row["reason"] else None): row["files"] for row in rows})
 
@@ -167,15 +178,15 @@ class Ledger(LedgerFile):
     def start_run(self, folder: str, version: str, *, is_watch: bool = False) -> int:
         """Note that an import starts, and take back what a killed one left half done."""
         with self.transaction():
-            # In the words of the index `file_pending`, without which each file ever seen would be looked at.
-            uploading = "state IN ('found', 'assigned', 'uploading') AND state = 'uploading'"
+            uploading = f"{_PENDING} AND state = 'uploading'"
             self._db.execute(
                 "INSERT INTO history (file, at, what) SELECT id, ?, 'the import was stopped while"
                 f" this file was being sent; it is sent again' FROM file WHERE {uploading}",
                 (self._now_ms(),),
             )
+            # Earlier versions could leave some to be sent that are not current.
             self._db.execute(
-                f"UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END WHERE {uploading}"
+                f"UPDATE file SET {_TO_SEND_AGAIN} WHERE {_PENDING} AND (state = 'uploading' OR NOT is_current)"
             )
             self._db.execute("UPDATE job SET state = 'orphaned' WHERE state = 'creating'")
             self._db.execute("UPDATE awaiting_job SET job = NULL")
@@ -266,7 +277,7 @@ class Ledger(LedgerFile):
             cursor = self._db.execute(
                 "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END,"
                 " reason = NULL, detail = NULL, duplicate_of = NULL"
-                " WHERE id = ? AND state IN ('skipped', 'failed', 'duplicate')",
+                " WHERE id = ? AND is_current AND state IN ('skipped', 'failed', 'duplicate')",
                 (file_id,),
             )
             if cursor.rowcount:
@@ -318,8 +329,8 @@ class Ledger(LedgerFile):
         """
         rows = self._rows(
             "SELECT todo.file FROM todo CROSS JOIN file ON file.id = todo.file WHERE file.state = 'duplicate'"
-            " AND NOT EXISTS (SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of"
-            "  AND (original.state = 'uploaded' OR (original.is_current AND original.state IN ('found', 'assigned')"
+            " AND file.is_current AND NOT EXISTS (SELECT 1 FROM file AS original WHERE original.id = file.duplicate_of"
+            f"  AND (original.state = 'uploaded' OR (original.is_current AND original.{_PENDING}"
             "   AND original.id IN (SELECT file FROM todo))))"
         )
         with self.transaction():
@@ -360,7 +371,7 @@ class Ledger(LedgerFile):
             # It may have changed after others were found to be its duplicates: those are not, any more.
             self._db.execute(
                 "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END, duplicate_of = NULL"
-                " WHERE duplicate_of = ? AND state = 'duplicate' AND sha1 != ?",
+                " WHERE duplicate_of = ? AND state = 'duplicate' AND is_current AND sha1 != ?",
                 (file_id, digest),
             )
             return self.mark_if_duplicate(file_id)
@@ -373,7 +384,7 @@ class Ledger(LedgerFile):
                 "SELECT other.id FROM file AS this JOIN file AS other ON other.camera = this.camera"
                 " AND other.size_bytes = this.size_bytes AND other.sha1 = this.sha1 AND other.id != this.id"
                 " WHERE this.id = ? AND (other.state = 'uploaded' OR (other.is_current"
-                " AND other.state IN ('found', 'assigned', 'uploading') AND other.id IN (SELECT file FROM todo)))"
+                f" AND other.{_PENDING} AND other.id IN (SELECT file FROM todo)))"
                 " ORDER BY other.state != 'uploaded', other.id LIMIT 1",
                 (file_id,),
             )
@@ -538,12 +549,14 @@ class Ledger(LedgerFile):
         rows = self._rows(sql, (file_id,))
         return _recorded_clip(rows[0]) if rows else None
 
-    def begin_upload(self, file_id: int) -> None:
-        """uploading: a POST is about to start."""
-        self._change(
-            "UPDATE file SET state = 'uploading', attempts = attempts + 1 WHERE id = ? AND sha1 IS NOT NULL",
+    def begin_upload(self, file_id: int) -> bool:
+        """uploading: a POST is about to start. False when the file is not any more to be sent, or to be hashed anew."""
+        cursor = self._change(
+            "UPDATE file SET state = 'uploading', attempts = attempts + 1"
+            " WHERE id = ? AND sha1 IS NOT NULL AND is_current AND state IN ('found', 'assigned')",
             (file_id,),
         )
+        return bool(cursor.rowcount)
 
     def finish_upload(self, file_id: int, *, job_follows: bool = False) -> None:
         """uploaded: the service has answered that it has the file.
@@ -563,9 +576,7 @@ class Ledger(LedgerFile):
         """Back to found or assigned: the attempt did not succeed, a later one may."""
         with self.transaction():
             self._db.execute(
-                "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END, detail = ?"
-                " WHERE id = ?",
-                (encodable(why), file_id),
+                f"UPDATE file SET {_TO_SEND_AGAIN}, detail = ? WHERE id = ? AND {_PENDING}", (encodable(why), file_id)
             )
             self._note(file_id, why)
 
@@ -573,9 +584,7 @@ class Ledger(LedgerFile):
         """found or assigned: what is known of the content of a file to do may not be true any more."""
         with self.transaction():
             self._db.execute(
-                "UPDATE file SET state = CASE WHEN job IS NULL THEN 'found' ELSE 'assigned' END,"
-                " sha1 = NULL, sample = NULL WHERE id = ?",
-                (file_id,),
+                f"UPDATE file SET {_TO_SEND_AGAIN}, sha1 = NULL, sample = NULL WHERE id = ? AND {_PENDING}", (file_id,)
             )
             self._note(
                 file_id, "it is read again: it has changed, or the service received other bytes than were declared"
@@ -598,8 +607,7 @@ class Ledger(LedgerFile):
     def open_files_by_shard(self) -> Counter[ShardKey]:
         """How many files of each shard are still to be sent."""
         rows = self._rows(
-            "SELECT job, shard, count(*) AS files FROM file WHERE job IS NOT NULL"
-            " AND state IN ('found', 'assigned', 'uploading') GROUP BY job, shard"
+            f"SELECT job, shard, count(*) AS files FROM file WHERE job IS NOT NULL AND {_PENDING} GROUP BY job, shard"
         )
         return Counter({ShardKey(row["job"], row["shard"]): row["files"] for row in rows})
 
@@ -608,7 +616,7 @@ class Ledger(LedgerFile):
         rows = self._rows(
             "SELECT job, number FROM shard WHERE registered_at IS NULL AND NOT EXISTS ("
             " SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
-            " AND state IN ('found', 'assigned', 'uploading')) ORDER BY job, number"
+            f" AND {_PENDING}) ORDER BY job, number"
         )
         return [ShardKey(row["job"], row["number"]) for row in rows]
 
@@ -622,7 +630,7 @@ class Ledger(LedgerFile):
         return bool(
             self._value(
                 "SELECT registered_at IS NULL AND NOT EXISTS (SELECT 1 FROM file WHERE job = ?1 AND shard = ?2"
-                " AND state IN ('found', 'assigned', 'uploading')) FROM shard WHERE job = ?1 AND number = ?2",
+                f" AND {_PENDING}) FROM shard WHERE job = ?1 AND number = ?2",
                 (key.job, key.number),
             )
         )
@@ -736,7 +744,7 @@ class Ledger(LedgerFile):
                 "SELECT count(*) FROM shard WHERE registered_at IS NULL AND ((job, number) IN"
                 " (SELECT file.job, file.shard FROM todo CROSS JOIN file ON file.id = todo.file)"
                 " OR NOT EXISTS (SELECT 1 FROM file WHERE file.job = shard.job AND file.shard = shard.number"
-                " AND state IN ('found', 'assigned', 'uploading')))"
+                f" AND {_PENDING}))"
             )
         )
 

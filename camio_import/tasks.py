@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from camio_import.content import Hashed, sha1_of
 from camio_import.hooks import CheckedHook
-from camio_import.model import Camera, Clip, HashedClip, Receipt, RecordedClip, Rejected, ShardReport
+from camio_import.model import Camera, Clip, HashedClip, RecordedClip, Rejected, ShardReport
 from camio_import.progress import HookSilent, Reporter
 from camio_import.reading import ClipReader
 from camio_import.state import ShardKey
@@ -54,12 +54,11 @@ class PostTask:
     cancelled: Callable[[], bool]
     started_at: float
     bytes_sent: int = 0
-    receipt: Receipt | None = None
     error: BaseException | None = None
 
     def run(self) -> None:
         hashed = HashedClip(self.clip.clip, self.clip.sha1 or "", self.clip.checksum)
-        self.receipt = self.hook.post_clip(hashed, self.camera, self._progress, self.cancelled)
+        self.hook.post_clip(hashed, self.camera, self._progress, self.cancelled)
 
     def _progress(self, count: int) -> None:
         self.bytes_sent += count

@@ -4,7 +4,8 @@ What plain `requests` does not do, and this does:
 
 - an answer that comes before the whole body was sent (429, 400) is read at once, and the rest of the
   body is not sent, also when the server has stopped reading;
-- the time-out bounds *silence* in both directions, not the whole transfer;
+- the time-out bounds *silence*, not the whole transfer: a file has all the time that it needs as long as it moves;
+- an answer has it as long as it comes at a least rate: one that drips has an end, too (see `connection.py`);
 - a body is exactly as long as was declared, and how much of it was sent is known;
 - answers are read with a cap; redirects are never followed, so the token stays with its host.
 """
@@ -13,11 +14,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,6 +34,10 @@ from camio_import.connection import CONNECT_TIMEOUT_S, STALL_TIMEOUT_S, Body, Ou
 from camio_import.errors import BadAnswer, CamioImportError, CredentialsRefused, Refused, RetryLater, Unreachable
 
 ANSWER_CAP_BYTES = 1 << 20
+NOT_KNOWN_THERE = (501, 505)
+"""What a server says that does not know the method, or the version of the protocol: it will not learn it by waiting."""
+
+_MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,11 @@ class Answer:
 
     @property
     def first_words(self) -> str:
-        """The beginning of the text, for messages."""
-        text = " ".join(self.content[:4000].decode("utf-8", "replace").split())
+        """The beginning of the text, for messages; of a web page, what is written on it."""
+        text = self.content[:4000].decode("utf-8", "replace")
+        if text.lstrip().startswith("<"):
+            text = _MARKUP.sub(" ", text)
+        text = " ".join(text.split())
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return re.sub(r"[^\x20-\x7e\xa0-\uffff]", "?", text)[:160]
@@ -92,8 +99,8 @@ class HttpClient:
 
     `base_url` is scheme, host and port; the headers given here, the token among them, are sent to
     that origin only. `who` names the server in messages ("the Box at 192.168.1.57:8080").
-    `stall_timeout_s` bounds silence. `secrets` are kept out of what is quoted from answers. With
-    `use_proxy`, the computer's proxy settings apply. Safe to use from several threads.
+    `stall_timeout_s` bounds silence, and each stretch of an answer. `secrets` are kept out of what is quoted
+    from answers. With `use_proxy`, the computer's proxy settings apply. Safe to use from several threads.
     """
 
     def __init__(
@@ -138,7 +145,7 @@ class HttpClient:
         A full URL must be on this client's origin.
 
         Raises:
-            Unreachable: nobody answered (name, refusal, reset, silence).
+            Unreachable: nobody answered (name, refusal, reset, silence), or the answer did not end in time.
             BadAnswer: not HTTP, too long, or a URL of another server.
             Whatever `body.read` raises.
         """
@@ -242,7 +249,8 @@ def raise_for_status(answer: Answer, who: str, *, what: str, accepted: tuple[int
     """Turn a status that is not in `accepted` into the error that says how to go on.
 
     429 and 503: the service is busy. 408, other 5xx, and 1xx, which is no answer yet: try again.
-    401, 403: the credentials. Everything else, other 2xx and redirects included, is refused for good.
+    401, 403: the credentials. Everything else is refused for good: other 2xx, redirects, and what a server says
+    that does not know the method or the protocol (501, 505), which no waiting changes.
     """
     status = answer.status
     if status in accepted:
@@ -251,7 +259,7 @@ def raise_for_status(answer: Answer, who: str, *, what: str, accepted: tuple[int
     message = f"{capitalised(who)} answered {what} with {status}.{said}"
     if status in (429, 503):
         raise RetryLater(message, retry_after_s=answer.retry_after_s, busy=True)
-    if status == 408 or 500 <= status <= 599 or status < 200:
+    if status not in NOT_KNOWN_THERE and (status == 408 or 500 <= status <= 599 or status < 200):
         raise RetryLater(message, retry_after_s=answer.retry_after_s)
     if status in (401, 403):
         raise CredentialsRefused(message)
@@ -327,35 +335,3 @@ def _plain(error: BaseException) -> str:
     if "timed out" in str(error):
         return "no answer within the time allowed"
     return "the connection was closed before the answer was complete"
-
-
-class SecretFilter(logging.Filter):
-    """Removes known secrets, and the values of `access_token=`, from every record, exception text included."""
-
-    _TOKEN = re.compile(
-        r"(access_token['\"]?\s*[=:]\s*['\"]?|Authorization['\"]?:\s*['\"]?token )[^&\s'\"]+", re.IGNORECASE
-    )
-
-    def __init__(self, secrets: Collection[str] = ()) -> None:
-        """`secrets` may grow later: a token may be renewed."""
-        super().__init__()
-        self._secrets = secrets
-
-    def clean(self, text: str) -> str:
-        # The longest first: one may be the beginning of another.
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            if len(secret) >= 4:
-                text = text.replace(secret, "***")
-        return self._TOKEN.sub(r"\1***", text)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a hook's log call whose arguments do not fit
-            message = f"{record.msg} {record.args}"
-        record.msg, record.args = self.clean(message), ()
-        if record.exc_info:
-            record.exc_text = self.clean(record.exc_text or logging.Formatter().formatException(record.exc_info))
-        if record.stack_info:
-            record.stack_info = self.clean(record.stack_info)
-        return True

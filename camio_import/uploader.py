@@ -23,8 +23,7 @@ from camio_import.errors import (
     BadAnswer,
     CamioImportError,
     ExitCode,
-    LedgerUnusable,
-    LedgerWriteFailed,
+    LedgerError,
     Refused,
     RetryLater,
     Unreachable,
@@ -46,7 +45,7 @@ from camio_import.progress import (
 from camio_import.reading import ClipReader
 from camio_import.retry import Backoff, Concurrency
 from camio_import.scan import Scanner
-from camio_import.sending import TICK_S, Patience, Sending
+from camio_import.sending import TICK_S, WIND_DOWN_S, Patience, Sending
 from camio_import.state import Ledger
 from camio_import.tasks import Silence
 from camio_import.walker import Walker
@@ -110,7 +109,7 @@ class Importer:
         ended_by: CamioImportError | None = None
         try:
             self._steps()
-        except (LedgerUnusable, LedgerWriteFailed):
+        except LedgerError:
             raise  # the counts are in the ledger, which cannot be read or written
         except CamioImportError as error:
             log.debug("the run was ended by", exc_info=True)
@@ -170,7 +169,7 @@ class Importer:
         scanner = Scanner(
             self.ledger, self.walker, self.reader, reporter=self.reporter,
             on_first_new=self._connect_early, retry_failed=self.options.retry_failed,
-            check_cancelled=self.stop.check,
+            stop=self.stop,
         )  # fmt: skip
         self._scanned = scanner.counts
         scanner.run()
@@ -221,7 +220,7 @@ class Importer:
 
     def _plan_of(self, hook: CheckedHook, job: int, request: JobRequest) -> JobPlan:
         try:
-            return self._in_thread("create_job", lambda: hook.create_job(request))
+            return self._in_thread("create_job", lambda: hook.create_job(request), answer_matters=True)
         except CamioImportError as error:
             if is_surely_not_created(error):
                 self.ledger.abandon_job(job)
@@ -264,16 +263,25 @@ class Importer:
                 self.reporter.handle(Waiting(str(error), wait_s))
                 self.clock.sleep(wait_s, self.stop)
 
-    def _in_thread(self, what: str, call: Callable[[], T]) -> T:
-        """Call in a thread, so that a hook that hangs can be told of, and left."""
+    def _in_thread(self, what: str, call: Callable[[], T], *, answer_matters: bool = False) -> T:
+        """Call in a thread, so that a hook that hangs can be told of, and left.
+
+        With `answer_matters`, a stop request does not take effect before the answer is there, or was
+        waited for for a while.
+        """
         done: queue.SimpleQueue[Task] = queue.SimpleQueue()
         crew = Crew("call", done)
         task = CallTask(call)
         crew.start(task)
         crew.dismiss()
         silence = Silence(what, self.clock.now())
+        leave_at: float | None = None
         while not self.clock.wait_for(done, TICK_S, is_any_running=True):
-            self.stop.check()
+            if self.stop.is_set():
+                if leave_at is None:
+                    leave_at = self.clock.now() + (WIND_DOWN_S if answer_matters else 0)
+                if self.clock.now() >= leave_at:
+                    self.stop.check()
             silence.look(self.clock.now(), 0, self.reporter)
         if task.error is not None:
             raise task.error

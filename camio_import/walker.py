@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import Counter
+import sys
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Final, NamedTuple
@@ -37,6 +38,18 @@ _TEMPORARY_FOLDERS: Final = frozenset((
 """Where rsync (--delay-updates, --partial-dir), Dropbox and Google Drive keep what has not arrived whole."""
 
 
+WASTE_OR_SYSTEM_FOLDER = "waste bin or system folder"
+"""How folders of deleted files, and of what the system keeps for itself, are counted."""
+
+_WASTE_OR_SYSTEM_FOLDERS: Final = re.compile(
+    # Windows; Linux and macOS; the macOS index of a drive; the repairs of ext4; Synology and QNAP.
+    r"\$recycle\.bin|recycler|system volume information"
+    r"|\.trash(es|-\d+)?|\.spotlight-v100|\.fseventsd|\.temporaryitems|\.documentrevisions-v100|lost\+found"
+    r"|[#@]recycle|@eadir",
+    re.IGNORECASE,
+)
+
+
 class VideoFolder(NamedTuple):
     """A folder that was read: the names of its videos, in the order of their bytes, not looked at yet."""
 
@@ -57,11 +70,13 @@ class Walker:
     and a `Rejected` for what looks like one and is not, and for each folder that cannot be read.
     The files of one folder come together, in the order of the bytes of their names, before those
     of its subfolders; so the order is the same in every run, and the memory needed is one
-    folder's names. Links to files are followed; linked folders are followed once.
+    folder's names. Links to files are followed. Links to folders are followed last, and into no
+    folder that was read before: so a link takes no folder's name from it.
 
     Attributes:
         ignored: files left alone because of their extension, counted by extension.
         unreadable: the folders that could not be read.
+        read_before: the second and further names of folders, which were passed over.
         folders_read: how many folders have been read so far.
         last_read: the folder that was read last.
     """
@@ -75,6 +90,7 @@ class Walker:
         self._wanted_suffixes = tuple(suffix for suffix in self._suffixes if not suffix.endswith(_TEMPORARY_ENDINGS))
         self.ignored: Counter[str] = Counter()
         self.unreadable: list[str] = []
+        self.read_before: list[str] = []
         self.folders_read = 0
         self.last_read = self.root
         self._visited: set[tuple[int, int]] = set()
@@ -84,9 +100,16 @@ class Walker:
         return name.lower().endswith(self._wanted_suffixes) and not name.startswith(_UNWANTED_STARTS)
 
     def enters(self, folder_name: str) -> bool:
-        """Whether a folder of this name is read: not one in which a program keeps what has not arrived whole."""
+        """Whether a folder of this name is read: not one in which a program keeps what has not arrived whole, or
+        the system what was deleted."""
+        return self._kind_left_alone(folder_name) is None
+
+    def _kind_left_alone(self, folder_name: str) -> str | None:
+        """As what a folder that is not read is counted."""
         is_safaris = folder_name.lower().endswith(tuple(f"{suffix}.download" for suffix in self._suffixes))
-        return folder_name not in _TEMPORARY_FOLDERS and not is_safaris
+        if folder_name in _TEMPORARY_FOLDERS or is_safaris:
+            return STILL_BEING_COPIED
+        return WASTE_OR_SYSTEM_FOLDER if _WASTE_OR_SYSTEM_FOLDERS.fullmatch(folder_name) else None
 
     def __iter__(self) -> Iterator[FoundFile | Rejected]:
         for folder in self.folders():
@@ -101,56 +124,60 @@ class Walker:
         """The same, for a caller who looks at the files himself: each folder, or why it could not be read."""
         self._forget()
         waiting = [(self.root, "")]
-        while waiting:
-            path, relative_path = waiting.pop()
+        linked: deque[tuple[str, str]] = deque()
+        while waiting or linked:
+            path, relative_path = waiting.pop() if waiting else linked.popleft()
             try:
-                names, subfolders = self._read_folder(path)
+                names, subfolders, links = self._read_folder(path)
             except OSError as error:
                 self.unreadable.append(path)
                 yield _rejected_folder(path, relative_path, error)
                 continue
             yield VideoFolder(path, relative_path, names)
-            waiting.extend(
-                (os.path.join(path, name), _join(relative_path, name))  # noqa: PTH118
-                for name in reversed(subfolders)
-            )
+            for ahead, below in ((waiting, reversed(subfolders)), (linked, links)):
+                ahead.extend((os.path.join(path, name), _join(relative_path, name)) for name in below)  # noqa: PTH118
 
     def _forget(self) -> None:
         """Each pass begins anew."""
         self.ignored.clear()
         self.unreadable.clear()
+        self.read_before.clear()
         self.folders_read = 0
         self.last_read = self.root
         self._visited.clear()
 
-    def _read_folder(self, path: str) -> tuple[list[str], list[str]]:
-        """The wanted file names and the subfolder names, each sorted; nothing for a folder seen before."""
+    def _read_folder(self, path: str) -> tuple[list[str], list[str], list[str]]:
+        """The names of the wanted files, of the subfolders, and of the links to folders, each sorted; nothing for a
+        folder seen before."""
         status = os.stat(path)  # noqa: PTH116
         # Windows may report 0 for the inode of a network folder: then links are not told apart.
         if status.st_ino:
             identity = (status.st_dev, status.st_ino)
             if identity in self._visited:
                 self.ignored[LINK_TO_FOLDER_READ_BEFORE] += 1
-                return [], []
+                self.read_before.append(path)
+                return [], [], []
             self._visited.add(identity)
         names: list[str] = []
         subfolders: list[str] = []
+        links: list[str] = []
         with os.scandir(path) as entries:
             for entry in entries:
                 if _is_folder(entry):
-                    if self.enters(entry.name):
-                        subfolders.append(entry.name)
+                    if (kind := self._kind_left_alone(entry.name)) is not None:
+                        self.ignored[kind] += 1
                     else:
-                        self.ignored[STILL_BEING_COPIED] += 1
+                        (links if _is_link(entry) else subfolders).append(entry.name)
                 elif self.wants(entry.name):
                     names.append(entry.name)
                 else:
                     self._ignore(entry.name)
         _sort_by_bytes(names)
         _sort_by_bytes(subfolders)
+        _sort_by_bytes(links)
         self.folders_read += 1
         self.last_read = path
-        return names, subfolders
+        return names, subfolders, links
 
     def _ignore(self, name: str) -> None:
         if name.startswith("._") and name.lower().endswith(self._suffixes):
@@ -180,6 +207,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that cannot be followed: reported as a file, if its name says video
         return False
+
+
+def _is_link(folder: os.DirEntry[str]) -> bool:
+    # Windows makes links to folders without a right to it, too: junctions, of which Python knows since 3.12.
+    return folder.is_symlink() or (sys.version_info >= (3, 12) and folder.is_junction())
 
 
 def _join(relative_folder: str, name: str) -> str:

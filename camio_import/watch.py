@@ -28,9 +28,7 @@ from camio_import.errors import (
     ExitCode,
     HookBroken,
     HookError,
-    LedgerLocked,
-    LedgerUnusable,
-    LedgerWriteFailed,
+    LedgerError,
     Refused,
     RetryLater,
     Unreachable,
@@ -245,7 +243,7 @@ class Watcher:
                 lookout.start()
             self._sending.add_due_shards()
             self._sending.serve(self._cameras, self)
-        except (LedgerUnusable, LedgerWriteFailed):
+        except LedgerError:
             raise  # nothing more can be written down
         except CamioImportError as error:
             log.debug("the watch was ended by", exc_info=True)
@@ -359,7 +357,7 @@ class Watcher:
         try:
             with self._ledger.part():
                 self._take_in(arrival)
-        except (LedgerUnusable, LedgerWriteFailed, LedgerLocked):
+        except LedgerError:
             raise
         except Exception as error:
             self._intakes[id(arrival.lookout)].forget_folder()

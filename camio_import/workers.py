@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 from camio_import.errors import Cancelled, ExitCode
 
+STOP_POLL_S = 0.1
+"""A stop is noticed within this time by those who wait."""
+
 
 class Task(Protocol):
     """Something to do in a thread. What `run` raises is kept in `error`."""
@@ -92,8 +95,8 @@ class StopRequest:
     """
 
     def __init__(self, parent: StopRequest | None = None) -> None:
-        self._event = threading.Event()
-        self._is_asked = False  # what the event tells, without a call: this is looked at for each file
+        # No lock and no threading.Event: `ask` may be called by a signal handler, in a thread that holds its lock.
+        self._is_asked = False
         self._parent = parent
         self._exit_code: ExitCode | None = None
 
@@ -108,7 +111,6 @@ class StopRequest:
         """Safe to call from a signal handler."""
         self._exit_code = exit_code
         self._is_asked = True
-        self._event.set()
 
     def is_set(self) -> bool:
         return self._is_asked or (self._parent is not None and self._parent.is_set())
@@ -126,8 +128,7 @@ class StopRequest:
         """Wait; raises `Cancelled` at once when asked to stop."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            # In short pieces: on Windows a long wait would not let the signal handler run.
-            self._event.wait(min(left, 0.2))
+            time.sleep(min(left, STOP_POLL_S))
             self.check()
 
 

@@ -271,6 +271,7 @@ class Bench:
         files = self.rows(_FILES)
         return [
             *self._illegal_states(files, is_done),
+            *self._replaced_and_to_send(),
             *self._false_successes(files),
             *self._losses(files),
             *self._unknown_contents(versions),
@@ -284,6 +285,10 @@ class Bench:
         for file in files:
             if file["state"] not in legal - pending:
                 yield f"1: {file['name']!r} is left {file['state']}"
+
+    def _replaced_and_to_send(self) -> Iterator[str]:
+        for file in self.rows("SELECT * FROM file WHERE NOT is_current AND state IN ('found', 'assigned')"):
+            yield f"1: {file['name']!r} was replaced, and is to be sent all the same"
 
     def _false_successes(self, files: list[sqlite3.Row]) -> Iterator[str]:
         received = {

@@ -18,9 +18,18 @@ from camio_import.scan import Scanner
 from camio_import.state import Ledger
 from camio_import.uploader import Importer, ImportOptions
 from camio_import.walker import Walker
+from camio_import.workers import StopRequest
 
 PATTERN = r".*/(?P<camera>\w+?)-(?P<epoch>\d+)\.mp4"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class CheckedBy(StopRequest):
+    """Calls `check` whenever somebody looks whether to stop."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self.check = check  # type: ignore[method-assign]
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +179,9 @@ def test_a_value_of_the_camera_wins_over_the_global_one() -> None:
         ({"img_x_size": True}, "True"),
         ({"img_y_size_cover": 0}, "img_y_size_cover"),
         ({"cameras": {"A": {"img_y_size_extraction": 1.5}}}, "of the camera “A”"),
+        ({"access_token": 7}, "access_token"),
+        ({"plan": "pro", "Plan": "basic"}, "both “Plan” and “plan”"),
+        ({"cameras": {"A": {"IMG_X_SIZE": 1, "img_x_size": 2}}}, "of the camera “A”"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(data: dict[str, Any], words: str) -> None:
@@ -197,6 +202,109 @@ def test_settings_that_cannot_be_used_are_named(data: dict[str, Any], words: str
 )
 def test_the_user_is_told_when_camio_will_raise_a_height(data: dict[str, Any], warnings: int) -> None:
     assert len(CameraSettings(data).warnings) == warnings
+
+
+SEED_HOOK_DATA = {
+    "plan": "plus",
+    "cameras": {
+        name: {
+            "plan": "pro", "img_y_size_extraction": 1080, "img_x_size_cover": 1920, "img_y_size_cover": 1080,
+            "img_x_size": 1280, "img_y_size": 720,
+        }
+        for name in ("camera_name_1", "camera_name_2")
+    },
+    "img_y_size_extraction": 1080, "img_x_size_cover": 1920, "img_y_size_cover": 1080,
+}  # fmt: skip
+"""The structure that the seed document describes."""
+
+EVERY_TEXT = {
+    "access_token": "x",
+    "device_id": "x",
+    "ip_address": "1.2.3.4",
+    "api_url": "http://127.0.0.1",
+    "test": True,
+}
+SAMPLE = Path(__file__).parent.parent / "examples" / "batch_import" / "samples" / "sample_hook_data.json"
+
+
+@pytest.mark.parametrize("data", [{}, SEED_HOOK_DATA, EVERY_TEXT, json.loads(SAMPLE.read_text("utf-8"))])
+def test_settings_that_there_are_need_no_warning(data: dict[str, Any]) -> None:
+    assert CameraSettings(data).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("data", "warnings"),
+    [
+        ({"plam": "pro"}, ["Hook data: “plam” is no setting of Camio, and is not used; is “plan” meant?"]),
+        ({"Plan": "pro"}, ["Hook data: “Plan” is no setting of Camio, and is not used; is “plan” meant?"]),
+        (
+            {"camera": {"A": {}}},
+            ["Hook data: “camera” is no setting of Camio, and is not used; is “cameras” meant?"],
+        ),
+        ({"ours": 1}, ["Hook data: “ours” is not used."]),
+        ({"ours": 1, "theirs": {}}, ["Hook data: “ours”, “theirs” are not used."]),
+        (
+            {"cameras": {"A": {"plann": "pro", "ip_address": "x"}}},
+            [
+                "Hook data: “plann” of the camera “A” is no setting of Camio, and is not used; is “plan” meant?",
+                "Hook data: “ip_address” of the camera “A” is not used.",
+            ],
+        ),
+        ({"\x1b[31m": 1}, ["Hook data: “\\x1b[31m” is not used."]),
+    ],
+)
+def test_a_key_that_is_no_setting_is_told_of(data: dict[str, Any], warnings: list[str]) -> None:
+    assert CameraSettings(data).warnings == warnings
+
+
+def test_the_hook_says_which_keys_it_does_not_use(box: EmbeddedBox, caplog: pytest.LogCaptureFixture) -> None:
+    hook_of(box, plam="pro")
+    assert "is “plan” meant?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "registered", "meant"),
+    [
+        (["CAM-A"], ["CAM_A"], "CAM_A"),
+        (["cam a"], ["CAM_B", "CAM_A"], "CAM_A"),
+        (["starbord"], ["port", "starboard"], "starboard"),
+        (["deck7"], ["Deck 07"], "Deck 07"),
+        (["CAMA"], ["CAM_A"], "CAM_A"),
+        (["CAM_B"], ["CAM_A"], None),
+        (["camera_2"], ["camera_1", "camera_22"], None),
+        (["stern"], ["CAM_A"], None),
+    ],
+)
+def test_settings_for_a_camera_that_there_is_not(settings: list[str], registered: list[str], meant: str | None) -> None:
+    of_cameras = CameraSettings({"plan": "pro", "cameras": {name: {"plan": "basic"} for name in settings}})
+    told: set[tuple[str, str | None]] = set()
+    (warning,) = of_cameras.warnings_about_names(registered, told)
+    assert f"“{settings[0]}”, from which there is nothing to send now" in warning
+    assert ("Is it the same camera?" in warning) == (meant is not None)
+    assert f"“{meant or registered[0]}”" in warning
+    assert of_cameras.warnings_about_names(registered, told) == [], "it is said once"
+
+
+def test_settings_for_many_cameras_need_no_warning_when_each_has_its_own() -> None:
+    settings = CameraSettings({"cameras": {name: {"plan": "pro"} for name in ("CAM_A", "CAM_B", "CAM-B")}})
+    assert settings.warnings_about_names(["CAM_A"], set()) == []
+    assert CameraSettings({"plan": "pro"}).warnings_about_names(["CAM_A"], set()) == []
+
+
+def test_a_watch_says_so_when_the_camera_comes() -> None:
+    settings, told = CameraSettings({"cameras": {"Aft-1": {}, "Bow 1": {}}}), set[tuple[str, str | None]]()
+    assert len(settings.warnings_about_names(["CAM_A"], told)) == 1
+    (warning,) = settings.warnings_about_names(["CAM_A", "Bow 1", "AFT_1"], told)
+    assert "“Aft-1”" in warning and "“AFT_1”" in warning
+
+
+def test_the_hook_says_that_a_plan_is_another_cameras(box: EmbeddedBox, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):  # a watch that begins anew
+        hook = hook_of(box, plan="pro", cameras={"CAM-OF-THIS-TEST": {"plan": "basic"}})
+        hook.connect()
+        hook.register_cameras(camera_names=["CAM_OF_THIS_TEST"])
+    (said,) = [text for record in caplog.records if "CAM-OF-THIS-TEST" in (text := record.getMessage())]
+    assert "none for “CAM_OF_THIS_TEST”" in said
 
 
 # --- answers that are no Box's ---------------------------------------------------------------------
@@ -228,3 +336,35 @@ def test_a_single_strange_answer_costs_one_more_try(bench: Bench) -> None:
     bench.box.faults.add(Fault(status=200, body=b"<html>"))
     bench.run().must(0)
     bench.assert_accounted()
+
+
+@pytest.mark.parametrize("status", [401, 404, 405, 500, 501])
+def test_what_was_never_known_to_be_a_box_is_not_waited_for(bench: Bench, status: int) -> None:
+    """A router or a network drive at the address: it knows no settings, and answers all else with pages."""
+    bench.clips(2)
+    page = b"<!DOCTYPE HTML>\n<html><title>Error</title>No such page</html>"
+    html = {"Content-Type": "text/html"}
+    bench.box.faults.add(Fault(on="settings", status=404, body=page, headers=html, times=None))
+    bench.box.faults.add(Fault(status=status, body=page, headers=html, times=None))
+    ran = bench.run(data={"device_id": "BOX1"}).must(5)
+    assert ran.seconds < 60
+    assert "Check the address" in ran.summary.next_step
+    assert ran.summary.pending == 2
+    bench.box.faults.clear()
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_box_that_is_known_may_answer_with_pages_while_it_is_in_trouble(bench: Bench) -> None:
+    bench.clips(2)
+    bench.box.faults.add(Fault(status=502, body=b"<html>Bad Gateway</html>", times=12))
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_server_that_does_not_know_what_a_post_is_has_no_jobs(bench: Bench) -> None:
+    bench.clips(1)
+    bench.box.faults.add(Fault(on="jobs", status=501, times=None))
+    ran = bench.run().must(5)
+    assert "501" in ran.summary.stopped_because
+    assert "Check the address" in ran.summary.next_step

@@ -20,6 +20,9 @@ from command import PATTERN, TOKEN, environment, run
 
 import camio_import.cli
 from camio_import.box import EmbeddedBox, Fault
+from camio_import.cli.summary import VIDEO_ENDINGS, describe, describe_watch, left_alone
+from camio_import.model import Reason, Summary
+from camio_import.walker import MACOS_SIDE_FILE
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_the_summary_adds_up_and_names_what_is_left(mixed: Path, tmp_path: Path)
     ]
     assert counts[0] == (6, "found")
     assert sum(number for number, _ in counts[1:]) == 6
-    assert "1  duplicates of other files" in ran.out
+    assert "1  duplicate of another file, not sent again" in ran.out
     assert "1  skipped: video cannot be opened" in ran.out
     assert "1  skipped: file is empty" in ran.out
     assert "1  skipped: name does not match --regex" in ran.out
@@ -86,6 +89,150 @@ def test_check_without_a_pattern_proposes_one_that_works(tmp_path: Path) -> None
     assert "Port " in checked.out
     assert "Stern " in checked.out
     assert "2016-10-09 00:32:27" in checked.out
+
+
+def test_check_without_a_pattern_names_what_it_can_see(tmp_path: Path) -> None:
+    good = {"Port_20161009_003227.mp4": Video(1), "Stern_20161009_003228.mp4": Video(2)}
+    videos = tree(tmp_path / "v", {**good, "Bow_20161009_003229.mp4": b"", "no idea.mp4": Video(3), "a.mov": b"x"})
+    (videos / "nowhere.mp4").symlink_to(tmp_path / "missing")
+    ran = run("check", videos, home=tmp_path).must(3)
+    assert re.search(r"^Names that the first pattern does not read \(1\):\n  .*/no idea.mp4\n", ran.out, re.MULTILINE)
+    assert re.search(
+        r"^Would not be sent, whatever the pattern \(2\):\n  .*/Bow_.*\n +it has no content.*\n  .*/nowhere.mp4\n",
+        ran.out, re.MULTILINE,
+    )  # fmt: skip
+    assert "1 .mov" in ran.out
+    assert "No video has been opened" in ran.out
+
+
+@pytest.mark.parametrize("name", ["Port_20161009_003227.mp4", "sub"])
+def test_check_without_a_pattern_names_what_cannot_be_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = tree(tmp_path / "v", {"Port_20161009_003227.mp4": Video(1), "Bow_20161009_003228.mp4": Video(2)})
+    (videos / "sub").mkdir()
+    is_open, scan = os.access, os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if str(path).endswith(name):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    # What the superuser, as whom the tests may run, is never refused.
+    monkeypatch.setattr(os, "access", lambda path, mode: is_open(path, mode) and not str(path).endswith(name))
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert camio_import.cli.main(["check", str(videos)]) == 3
+    assert re.search(
+        rf"whatever the pattern \(1\):\n  .*{name}\n +.*permission", capsys.readouterr().out, re.IGNORECASE
+    )
+
+
+def test_check_without_a_pattern_says_that_it_looked_at_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("camio_import.cli.check_command.SAMPLE_FILES", 2)
+    videos = many_clips(tmp_path / "v", 3)[0].parent
+    assert camio_import.cli.main(["check", str(videos)]) == 0
+    out = capsys.readouterr().out
+    assert "the first 2 videos" in out
+    assert "behind the first 2 videos were not looked at" in out
+
+
+@pytest.fixture
+def other_kinds(tmp_path: Path) -> Path:
+    """A clip, and eleven kinds of other files, of which three are videos; and three that are not of another kind."""
+    videos = many_clips(tmp_path / "kinds", 1)[0].parent
+    numbers = {
+        "txt": 9,
+        "log": 8,
+        "jpg": 7,
+        "png": 6,
+        "csv": 5,
+        "xml": 4,
+        "srt": 3,
+        "pdf": 2,
+        "mov": 1,
+        "mkv": 2,
+        "avi": 1,
+    }
+    tree(videos, {f"{number}.{kind}": b"x" for kind, files in numbers.items() for number in range(files)})
+    tree(videos, {"._CAM_A-1475973147.mp4": b"x", "sub/CAM_A-1475973147.mp4.part": b"x"})
+    (videos / "sub" / "loop").symlink_to(videos)
+    return videos
+
+
+@pytest.mark.parametrize("command", [["check"], ["check", "--regex", PATTERN], ["--regex", PATTERN]])
+def test_what_is_left_alone_is_told_of_videos_first(command: list[str], other_kinds: Path, tmp_path: Path) -> None:
+    destination = [] if "check" in command else ["local"]
+    ran = run(*command, other_kinds, *destination, home=tmp_path / "home").must(0)
+    out = " ".join(ran.out.split())
+    assert "Left alone, because of their ending: 2 .mkv, 1 .avi, 1 .mov, 9 .txt, 8 .log and 27 of 6 other kinds." in out
+    assert "Videos are among them" in out
+    assert "Left alone, because it is still being copied, by its name: 1 file or folder." in out
+    assert "Left alone, because macOS made it beside a video: 1 ._ file." in out
+    assert "Left alone, because it leads to a folder that was read already: 1 link." in out
+
+
+@pytest.mark.parametrize(
+    ("ignored", "lines"),
+    [
+        ({}, []),
+        ({".txt": 1, "": 1200}, ["Left alone, because of their ending: 1,200 without ending, 1 .txt."]),
+        (
+            {f".{letter}": 1 for letter in "abcdef"},
+            ["Left alone, because of their ending: 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 1 .f."],
+        ),
+        (
+            {f".{letter}": 2 for letter in "abcdefg"},
+            ["Left alone, because of their ending: 2 .a, 2 .b, 2 .c, 2 .d, 2 .e and 4 of 2 other kinds."],
+        ),
+        ({MACOS_SIDE_FILE: 2}, ["Left alone, because macOS made them beside videos: 2 ._ files."]),
+    ],
+)
+def test_what_is_left_alone(ignored: dict[str, int], lines: list[str]) -> None:
+    assert left_alone(ignored) == lines
+
+
+def test_every_ending_of_a_video_is_named() -> None:
+    (line, _) = left_alone({**dict.fromkeys(VIDEO_ENDINGS - {".mp4"}, 1), ".txt": 5000, ".log": 4000})
+    assert all(f"1 {ending}" in line for ending in VIDEO_ENDINGS - {".mp4"})
+    assert line.endswith("and 9,000 of 2 other kinds.")
+
+
+def test_a_pattern_that_fits_hardly_any_name_leads_to_one_that_does(tmp_path: Path) -> None:
+    videos = tree(tmp_path / "v", {"A-1475973147.mp4": Video(1), "b.mp4": Video(2), "c.mp4": Video(3)})
+    ran = run("check", "--regex", PATTERN, videos, home=tmp_path).must(3)
+    assert f"-> camio-import check {videos}\n" in ran.out
+    ran = run("--regex", PATTERN, videos, "local", home=tmp_path).must(3)
+    assert "camio-import check DIR" in " ".join(ran.out.split())
+    (videos / "c.mp4").unlink()
+    assert "-> camio-import check" not in run("check", "--regex", PATTERN, videos, home=tmp_path).must(3).out
+    assert "check DIR" not in run("--regex", PATTERN, videos, "local", home=tmp_path).must(3).out
+
+
+def test_numbers_of_one_and_files_that_failed_again() -> None:
+    one = Summary(found=1, duplicate=1)
+    assert "1  duplicate of another file, not sent again" in describe(one, status_command="x")
+    assert "1  copy of another file, not sent again" in describe_watch(one, status_command="x")
+    several = Summary(found=2, duplicate=2)
+    assert "2  duplicates of other files, not sent again" in describe(several, status_command="x")
+    failed = Summary(found=1, failed={Reason.REFUSED: 1})
+    assert "the same command with --retry_failed." in describe(failed, status_command="x")
+    again = describe(failed, status_command="x", has_retried_failed=True)
+    assert "They have failed with --retry_failed, too." in again
+
+
+def test_the_tables_of_check_fit_a_narrow_terminal(tmp_path: Path) -> None:
+    name = "The_camera_that_looks_at_the_long_line_from_the_stern"
+    videos = tree(tmp_path / "v", {f"{name}-1475973147.mp4": Video(1), "CAM_B-1475973147.mp4": Video(2)})
+    ran = run("check", "--regex", PATTERN, videos, home=tmp_path, COLUMNS="60").must(0)
+    assert max(map(len, ran.out.splitlines())) <= 60
+    assert re.search(r"^The_c.*….*the_stern +1 ", ran.out, re.MULTILINE)
+    ran = run("check", videos, home=tmp_path, COLUMNS="60").must(0)
+    tables = [line for line in ran.out.splitlines() if "2016-10-09" in line or line.strip().startswith("FILE")]
+    assert max(map(len, tables)) <= 60
+    wide = run("check", "--regex", PATTERN, videos, home=tmp_path, COLUMNS="160").must(0)
+    assert re.search(rf"^{name} +1 .* 2016-10-09 00:32:27 +2016-10-09", wide.out, re.MULTILINE)
 
 
 def test_check_flags_wrong_clocks(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +21,16 @@ import pytest
 from clips import Video, distinct_clip_bytes, many_clips
 from command import PATTERN, environment, run
 from crashing import crashing_clip, crashing_path
+from harness import eventually
 
 import camio_import.crash_guard
+import camio_import.probe_process
 from camio_import.container import probe
-from camio_import.crash_guard import (
-    CRASHES,
-    MOST_SLOTS,
-    NEVER_ENDS,
-    SLOT_BYTES,
-    CrashGuard,
-    Interrupted,
-    is_crash,
-    probe_elsewhere,
-)
-from camio_import.errors import ExitCode, FileVanished
+from camio_import.crash_guard import MOST_SLOTS, SLOT_BYTES, CrashGuard
+from camio_import.errors import ExitCode, FileProblem, FileUnreadable, FileVanished
+from camio_import.model import ContainerFacts
+from camio_import.opened_file import unreadable
+from camio_import.probe_process import CRASHES, NEVER_ENDS, Interrupted, is_crash, probe_elsewhere
 from camio_import.workers import StopRequest
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a signal is how a process crashes there")
@@ -52,13 +50,13 @@ def crasher(folder: Path) -> Path:
     return path
 
 
-def suspect(place: Path, *paths: Path) -> None:
-    """What a process leaves behind that died while it looked into these."""
+def suspect(place: Path, *paths: Path, note: bytes = b"\1") -> None:
+    """What a process leaves behind that died while it looked into these; 2 says that they crash, 3 that they hang."""
     with place.open("wb") as notes:
         for slot, path in enumerate(paths):
             encoded = os.fsencode(path)
             notes.seek(slot * SLOT_BYTES)
-            notes.write(b"\1" + len(encoded).to_bytes(2, "big") + encoded)
+            notes.write(note + len(encoded).to_bytes(2, "big") + encoded)
 
 
 @pytest.fixture
@@ -154,6 +152,75 @@ def test_one_that_was_not_come_to_is_forgotten(tmp_path: Path, place: Path) -> N
     assert not place.exists()
 
 
+@pytest.mark.parametrize("ending", ["crash", "interruption"])
+def test_what_was_not_come_to_is_not_kept_beside_what_is(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    kept, other, unread = (tmp_path / f"{name}.mp4" for name in ("kept", "on another drive", "unread"))
+    suspect(place, other, kept, unread)
+
+    def elsewhere(path: str, **_: object) -> object:
+        if path == str(unread):
+            raise FileUnreadable("not now")
+        if ending == "interruption":
+            raise Interrupted("not now")
+        return CRASHES
+
+    monkeypatch.setattr(camio_import.crash_guard, "probe_elsewhere", elsewhere)
+    with CrashGuard(place) as guard:
+        for path in (kept, unread):
+            with suppress(FileProblem):
+                guard.probe(str(path))
+    notes = place.read_bytes()
+    assert [notes[at] > 0 for at in range(0, len(notes), SLOT_BYTES)] == [False, True, False]
+
+
+def test_one_that_cannot_be_read_just_now_stays_a_suspect(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive that comes back has the same video on it."""
+    path = tmp_path / "a.mp4"
+    suspect(place, path, note=b"\2")
+    with CrashGuard(place) as guard:
+        with pytest.raises(FileVanished):
+            guard.probe(str(path))
+        monkeypatch.setattr(camio_import.crash_guard, "probe", None)
+        path.write_bytes(distinct_clip_bytes(1))
+        assert guard.probe(str(path)).problem is None
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("facts", [CRASHES, ContainerFacts(None)])
+def test_of_two_threads_with_one_suspect_neither_looks_into_it_here(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, facts: ContainerFacts
+) -> None:
+    path, *others = (str(tmp_path / name) for name in ("a.mp4", "b.mp4", "c.mp4"))
+    suspect(place, Path(path))
+    both_ask = threading.Barrier(2)
+
+    def elsewhere(path: str, **_: object) -> ContainerFacts:
+        both_ask.wait(60)
+        return facts
+
+    def here(path: str, **_: object) -> bytes:
+        both_ask.wait(60)
+        notes = place.read_bytes()
+        both_ask.wait(60)
+        return notes
+
+    monkeypatch.setattr(camio_import.crash_guard, "probe_elsewhere", elsewhere)
+    monkeypatch.setattr(camio_import.crash_guard, "probe", None)
+    with CrashGuard(place) as guard, ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(guard.probe, [path, path])) == [facts, facts]
+        # The slot is free once, or not at all: of two others that are looked into now, each has a note of its own.
+        monkeypatch.setattr(camio_import.crash_guard, "probe", here)
+        for notes in threads.map(guard.probe, others):
+            assert isinstance(notes, bytes)
+            noted = {notes[at + 3 :].partition(b"\0")[0] for at in range(0, len(notes), SLOT_BYTES)}
+            assert noted >= {os.fsencode(other) for other in others}
+    assert place.exists() == (facts is CRASHES)
+
+
 @posix_only
 @pytest.mark.parametrize("command", [["check", "VIDEOS"], ["--dry_run", "VIDEOS", "local"]])
 def test_a_check_and_a_dry_run_crash_once(tmp_path: Path, crashing: str, command: list[str]) -> None:
@@ -189,7 +256,9 @@ READY = "import sys, os; sys.stdin.read(); print('ready', flush=True);"
     "raise SystemExit(1)",
     "print('not ready')",
     "import os; os.kill(os.getpid(), 11)",  # the library cannot even be loaded: that is nobody's fault
-    READY, READY + "print('[]')", READY + "print('{')", READY + "print('{\"problem\": null}')",
+    "import time; time.sleep(600)",  # as when the machine has no memory left to load the library into
+    READY, READY + "print('[]')", READY + "print('{\"refused\": 7}')", READY + "print('{\"refused\": [null, 7]}')",
+    READY + "print('{')", READY + "print('{\"problem\": null}')",
     READY + "print('{\"created_at\": 7}')", READY + "print('{\"created_at\": null, \"more\": 1}')",
 ])  # fmt: skip
 @posix_only
@@ -201,10 +270,116 @@ def test_a_process_that_says_nothing_blames_nobody(
     suspect(place, path)
     monkeypatch.setattr(subprocess, "Popen", Ends)
     monkeypatch.setattr(Ends, "program", program)
-    assert probe_elsewhere(str(path), deadline_s=1, stop=StopRequest()) is None
+    if "sleep" in program:
+        monkeypatch.setattr(camio_import.probe_process, "START_UP_S", -20.0)
+    assert probe_elsewhere(str(path), deadline_s=20, stop=StopRequest()) is None
     with CrashGuard(place) as guard:
         assert guard.probe(str(path)) == probe(str(path))
     assert not place.exists()
+
+
+def no_executable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+
+
+def no_such_executable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", os.path.abspath("not there"))
+
+
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camio_import.probe_process, "_PROGRAM", "import camio_import_that_is_not_there")
+
+
+def no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camio_import.probe_process, "_PROGRAM", f"{READY} print('what another version says')")
+
+
+NO_ANSWER = [no_executable, no_such_executable, no_package, no_answer]
+
+
+@pytest.mark.parametrize("hinder", NO_ANSWER)
+@pytest.mark.parametrize(("note", "verdict"), [(b"\2", CRASHES), (b"\3", NEVER_ENDS)])
+def test_what_crashed_once_is_never_looked_into_here(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, hinder: Callable[[pytest.MonkeyPatch], None],
+    note: bytes, verdict: ContainerFacts,
+) -> None:  # fmt: skip
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    suspect(place, path, note=note)
+    with monkeypatch.context() as hindered:
+        hinder(hindered)
+        hindered.setattr(camio_import.crash_guard, "probe", None)
+        with CrashGuard(place) as guard:
+            for _ in range(2):
+                assert guard.probe(str(path)) is verdict
+    assert place.read_bytes().startswith(note)
+    with CrashGuard(place) as guard:
+        assert guard.probe(str(path)) == probe(str(path))
+    assert not place.exists()
+
+
+@posix_only
+def test_it_ends_two_runs_at_most_where_no_other_process_can_be_asked(
+    tmp_path: Path, place: Path, crashing: str
+) -> None:
+    bad = crasher(tmp_path)
+    program = f"""
+import sys
+from pathlib import Path
+from camio_import.crash_guard import CrashGuard
+sys.executable = ""
+with CrashGuard(Path({str(place)!r})) as guard:
+    print(guard.probe({str(bad)!r}).problem)
+"""
+    variables = environment(tmp_path / "home", PYTHONPATH=crashing)
+    ran = [
+        subprocess.run([sys.executable, "-c", program], env=variables, check=False, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    assert [each.returncode for each in ran] == [-signal.SIGSEGV, -signal.SIGSEGV, 0, 0]
+    assert all(b"makes the video library crash" in each.stdout for each in ran[2:])
+
+
+@posix_only
+@pytest.mark.parametrize("status", [1, 3, 255])
+def test_a_process_that_was_ready_and_fails_has_crashed(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """abort() is status 3 on Windows, and a Python that has no memory left ends with 1."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    suspect(place, path)
+    monkeypatch.setattr(subprocess, "Popen", Ends)
+    monkeypatch.setattr(Ends, "program", f"{READY} os._exit({status})")
+    with CrashGuard(place) as guard:
+        assert guard.probe(str(path)) is CRASHES
+    assert place.read_bytes().startswith(b"\2")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ENOENT])
+def test_what_another_process_may_not_read_is_refused_as_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(distinct_clip_bytes(1))
+    program = f"""
+import os, sys
+sys.path.append(sys.argv[1])
+import camio_import.probe_process as it
+from camio_import.opened_file import unreadable
+def refuse(path, **how):
+    error = OSError({number}, os.strerror({number}))
+    raise unreadable(path, error) from error
+it.probe = refuse
+it.answer()
+"""
+    monkeypatch.setattr(camio_import.probe_process, "_PROGRAM", program)
+    with pytest.raises(FileProblem) as refused:
+        probe_elsewhere(str(path), deadline_s=20, stop=StopRequest())
+    cause = OSError(number, os.strerror(number))
+    expected = unreadable(str(path), cause)
+    assert type(refused.value) is type(expected) and str(refused.value) == str(expected)
+    assert type(refused.value.__cause__) is type(cause) and str(refused.value.__cause__) == str(cause)
 
 
 @posix_only
@@ -234,7 +409,7 @@ def test_a_stop_ends_a_process_that_hangs(tmp_path: Path, place: Path, monkeypat
     suspect(place, path)
     monkeypatch.setattr(subprocess, "Popen", Ends)
     monkeypatch.setattr(Ends, "program", READY + "import time; time.sleep(600)")
-    monkeypatch.setattr(camio_import.crash_guard, "POLL_S", 0.01)
+    monkeypatch.setattr(camio_import.probe_process, "POLL_S", 0.01)
     stop = StopRequest()
     stop.ask(ExitCode.INTERRUPTED)
     with CrashGuard(place, stop) as guard, pytest.raises(Interrupted):
@@ -246,16 +421,25 @@ def test_a_stop_ends_a_process_that_hangs(tmp_path: Path, place: Path, monkeypat
 def test_a_process_that_never_ends_blames_the_video(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "a.mp4"
+    path, is_ready = tmp_path / "a.mp4", tmp_path / "ready"
     path.write_bytes(distinct_clip_bytes(1))
     suspect(place, path)
-    monkeypatch.setattr(subprocess, "Popen", Ends)
-    monkeypatch.setattr(camio_import.crash_guard, "POLL_S", 0.01)
-    monkeypatch.setattr(camio_import.crash_guard, "START_UP_S", 0.0)
-    monkeypatch.setattr(Ends, "program", READY + "import time; time.sleep(600)")
+
+    class Hangs(Ends):
+        program = f"print('ready', flush=True); open({str(is_ready)!r}, 'w').close(); import time; time.sleep(600)"
+
+        def __init__(self, command: list[str], **how: Any) -> None:
+            super().__init__(command, **how)
+            assert eventually(is_ready.exists, within_s=60)
+
+    monkeypatch.setattr(subprocess, "Popen", Hangs)
+    monkeypatch.setattr(camio_import.probe_process, "POLL_S", 0.01)
     with CrashGuard(place) as guard:
-        assert guard.probe(str(path), deadline_s=0) is NEVER_ENDS
-        monkeypatch.setattr(camio_import.crash_guard, "START_UP_S", 60.0)
+        with monkeypatch.context() as impatient:
+            impatient.setattr(camio_import.probe_process, "START_UP_S", 0.0)
+            assert guard.probe(str(path), deadline_s=0) is NEVER_ENDS
+        assert place.read_bytes().startswith(b"\3")
+        monkeypatch.setattr(subprocess, "Popen", Ends)
         monkeypatch.setattr(Ends, "program", READY + "import signal; signal.raise_signal(signal.SIGALRM)")
         assert guard.probe(str(path)) is NEVER_ENDS
     assert place.exists()
@@ -264,7 +448,7 @@ def test_a_process_that_never_ends_blames_the_video(
 @posix_only
 def test_nobody_has_to_end_the_process(tmp_path: Path) -> None:
     """It ends by itself, also when whoever has started it is not there any more."""
-    program = "import camio_import.crash_guard as it; it.START_UP_S = -1; it.probe = lambda *_, **__: hang(); "
+    program = "import camio_import.probe_process as it; it.START_UP_S = -1; it.probe = lambda *_, **__: hang(); "
     program += "import time; hang = lambda: time.sleep(600); it.answer()"
     ended = subprocess.run(
         [sys.executable, "-c", program], input=b"1.0\n/x", env=environment(tmp_path / "home"), check=False
@@ -274,10 +458,10 @@ def test_nobody_has_to_end_the_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("status", "is_one"),
-    [(0, False), (1, False), (-11, True), (-6, True), (-9, True), (-15, False), (-2, False), (-14, False),
-     (0xC0000005, True), (0xC000013A, False), (0xC0000142, False)],
+    [(0, False), (1, True), (3, True), (255, True), (-11, True), (-6, True), (-9, True), (-15, False), (-2, False),
+     (-14, False),
+     (0xC0000005, True), (0xE06D7363, True), (0xC000013A, False), (0x40010004, False), (0xC0000142, False)],
 )  # fmt: skip
-@posix_only
 def test_which_ends_are_crashes(status: int, is_one: bool) -> None:
     assert is_crash(status) is is_one
 
@@ -365,6 +549,21 @@ def test_notes_that_are_none_do_no_harm(tmp_path: Path, place: Path, notes: byte
         assert guard.probe(str(path)).problem is None
         assert place.stat().st_size <= MOST_SLOTS * SLOT_BYTES
     assert place.exists() == notes.startswith(b"\2"), "what crashes stays noted until it was looked into"
+
+
+def test_what_a_power_cut_leaves_of_a_name_is_no_note(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows, not every byte stands for something in a name."""
+    damaged, whole = b"/a\xff\xfe", os.fsencode(tmp_path / "a.mp4")
+    notes = [note + len(name).to_bytes(2, "big") + name for note in (b"\1", b"\2", b"\7") for name in (damaged, whole)]
+    place.write_bytes(b"".join(note.ljust(SLOT_BYTES, b"\xff") for note in notes))
+    asked: list[str] = []
+    monkeypatch.setattr(os, "fsdecode", lambda name: name.decode("utf-8", "surrogatepass"))
+    monkeypatch.setattr(camio_import.crash_guard, "probe_elsewhere", lambda path, **_: asked.append(path) or CRASHES)
+    with CrashGuard(place) as guard:
+        assert guard.probe(str(tmp_path / "a.mp4")) is CRASHES
+    assert asked == [str(tmp_path / "a.mp4")]
 
 
 def make_folder(place: Path) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import Video, distinct_clip_bytes
+from clips import Video, distinct_clip_bytes, tiny_clip_bytes, with_free_box
 from harness import TOKEN, Bench, SkippingClock, scans_of_all_files, sha1, statements
 
+import camio_import.container
+import camio_import.opened_file
 import camio_import.tasks
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
 from camio_import.content import Hashed
 from camio_import.errors import Cancelled, ExitCode, FileUnreadable, RetryLater, UsageError
 from camio_import.hooks import Camera, Receipt
-from camio_import.model import FoundFile, Reason
+from camio_import.model import ContainerFacts, FoundFile, Reason
 from camio_import.progress import (
     Event,
     FileDuplicate,
@@ -28,6 +34,7 @@ from camio_import.progress import (
     FilePostponed,
     FileUploaded,
     GoingOn,
+    Hashing,
     HookSilent,
     JobCreated,
     ShardNotRegistered,
@@ -36,6 +43,7 @@ from camio_import.progress import (
     Waiting,
 )
 from camio_import.retry import TRIES_PER_RUN, Concurrency, Readers
+from camio_import.state import Ledger
 from camio_import.workers import StopRequest
 
 
@@ -63,7 +71,7 @@ def test_every_status_of_one_post(bench: Bench, status: int) -> None:
         # The Box says that it has the file: here it does not, and only the accounting can tell.
         ran.must(0)
         assert [problem[0] for problem in bench.accounting_problems()] == ["2"]
-    elif status in (400, 408, 429) or status >= 500 or status < 200:
+    elif status in (400, 408, 429) or (status >= 500 and status not in (501, 505)) or status < 200:
         ran.must(0)
         assert posts == 2
         bench.assert_accounted()
@@ -1103,3 +1111,140 @@ def test_the_rerun_check_sees_calls_and_reads(bench: Bench) -> None:
 
 def test_the_box_is_real(box: EmbeddedBox) -> None:
     assert box.url.startswith("http://127.0.0.1:")
+
+
+# --- stops, locks and odd files -------------------------------------------------------------------
+
+
+def test_a_stop_while_the_job_is_asked_for_waits_for_the_answer(bench: Bench) -> None:
+    bench.clips(2)
+    stop = StopRequest()
+    bench.box.faults.add(Fault(on="jobs", callback=lambda _: stop.ask(ExitCode.INTERRUPTED), stall_s=0.4))
+    ran = bench.run(stop=stop).must(ExitCode.INTERRUPTED)
+    assert (ran.summary.orphaned_jobs, ran.summary.pending) == (0, 2)
+    bench.run().must(0)
+    assert [job.status for job in bench.box.jobs()] == ["complete"]
+    bench.assert_accounted()
+
+
+def test_a_stop_does_not_wait_for_ever_for_a_job(bench: Bench) -> None:
+    bench.clips(1)
+    stop, goes_on = StopRequest(), threading.Event()
+
+    def ask(_: RequestInfo) -> None:
+        stop.ask(ExitCode.TERMINATED)
+        goes_on.wait(60)
+
+    bench.box.faults.add(Fault(on="jobs", callback=ask))
+    try:
+        ran = bench.run(stop=stop).must(ExitCode.TERMINATED)
+    finally:
+        goes_on.set()
+    assert ran.summary.orphaned_jobs == 1
+
+
+def test_the_status_after_a_stop_is_its_own_also_while_copies_are_looked_for(bench: Bench) -> None:
+    for second in (1, 2):
+        (bench.folder / f"CAM_A-147597314{second}.mp4").write_bytes(with_free_box(tiny_clip_bytes(), bytes(12 << 20)))
+    stop = StopRequest()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Hashing) and event.bytes_done > 1 << 20:
+            stop.ask(ExitCode.TERMINATED)
+
+    bench.run(stop=stop, on_event=on_event).must(ExitCode.TERMINATED)
+
+
+def test_a_stop_is_heard_in_the_middle_of_a_slow_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not taken for a trouble of the file, which is looked into again."""
+    bench.clips(3)
+    stop = StopRequest()
+    read = camio_import.container._BoundedView.read
+
+    def slow(view: Any, size: int = -1, /) -> bytes:
+        stop.ask(ExitCode.INTERRUPTED)
+        return read(view, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(camio_import.container._BoundedView, "read", slow)
+        ran = bench.run(stop=stop).must(ExitCode.INTERRUPTED)
+    assert ran.summary.skipped == {}
+    assert bench.states() == {}
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_no_look_goes_on_after_the_summary(bench: Bench) -> None:
+    bench.clips(40)
+    for path in sorted(bench.folder.iterdir())[:8]:
+        path.write_bytes(path.read_bytes()[:200])  # nothing to send, until the drive is known to be slow
+    looks = 0
+
+    def slow(path: str, **options: Any) -> ContainerFacts:
+        nonlocal looks
+        looks += 1
+        time.sleep(0.01)
+        return camio_import.container.probe(path, **options)
+
+    bench.box.stop()
+    with Ledger(bench.ledger, destination="camio") as ledger:
+        importer = bench.importer(ledger, patience_s=0.0)
+        importer.reader = replace(importer.reader, probe=slow)
+        assert importer.run().exit_code == ExitCode.UNREACHABLE
+        in_the_end = looks
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("probe")]
+    assert looks == in_the_end
+
+
+@pytest.mark.parametrize("call", ["fstat", "close"])
+def test_a_drive_that_fails_at_an_open_file_costs_that_file_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """What network drives do: opening works, and the next question does not."""
+    bad = bench.clips(3)[1]
+    descriptors: set[int] = set()
+    real_open, real_fstat = os.open, os.fstat
+
+    def open_noted(path: Any, *arguments: Any, **options: Any) -> int:
+        descriptor = real_open(path, *arguments, **options)
+        (descriptors.add if os.fspath(path) == str(bad) else descriptors.discard)(descriptor)
+        return descriptor
+
+    def fstat(descriptor: int) -> os.stat_result:
+        if descriptor in descriptors:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real_fstat(descriptor)
+
+    class Raw(io.FileIO):
+        def close(self) -> None:
+            fails = not self.closed and self.fileno() in descriptors
+            super().close()
+            if fails:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_noted)
+        if call == "fstat":
+            patch.setattr(os, "fstat", fstat)
+        else:
+            patch.setattr(camio_import.opened_file.io, "FileIO", Raw)
+        ran = bench.run().must(ExitCode.INCOMPLETE if call == "fstat" else ExitCode.OK)
+    assert ran.summary.uploaded == (2 if call == "fstat" else 3)
+    assert ran.summary.skipped == ({Reason.READ_ERROR: 1} if call == "fstat" else {})
+    bench.run().must(0)
+    bench.assert_accounted()
+
+
+def test_a_file_whose_time_goes_out_of_range_while_it_is_sent_costs_itself_alone(bench: Bench) -> None:
+    first, _ = bench.clips(2)
+
+    def change(_: RequestInfo) -> None:
+        os.utime(first, ns=(0, (1 << 63) + 10**9))
+
+    bench.box.faults.add(Fault(callback=change, at_bytes=0))
+    ran = bench.run()
+    if os.stat(first).st_mtime_ns < 1 << 63:
+        pytest.skip("this file system does not keep such a time")
+    ran.must(ExitCode.INCOMPLETE)
+    assert ran.summary.skipped == {Reason.BAD_TIME: 1}
+    assert ran.summary.uploaded == 1

@@ -32,7 +32,7 @@ from harness import Bench, SkippingClock, eventually, sha1
 from runs import clip_reader, run_import
 
 from camio_import.box import EmbeddedBox, Fault
-from camio_import.errors import BadAnswer, ExitCode
+from camio_import.errors import BadAnswer, ExitCode, LedgerLocked
 from camio_import.model import Reason
 from camio_import.progress import FileUploaded, UploadStarted, Waiting
 from camio_import.regex_meta import PathPattern
@@ -158,23 +158,35 @@ def test_a_damaged_ledger_is_refused_and_kept(station: Station) -> None:
 
 
 def test_another_program_that_locks_the_ledger_in_the_middle(bench: Bench) -> None:
+    """It is waited for once, and then the import ends: what it cannot record it does not send."""
     bench.clips(8)
     others: list[sqlite3.Connection] = []
+    tries = 0
 
-    def lock(event: object) -> None:
+    def on_event(event: object) -> None:
         if isinstance(event, FileUploaded) and not others:
-            others.append(sqlite3.connect(bench.ledger, isolation_level=None, check_same_thread=False))
-            others[0].execute("BEGIN EXCLUSIVE")
+            others.append(sqlite3.connect(bench.ledger, isolation_level=None, timeout=20, check_same_thread=False))
+            # In another thread, because this one is within a transaction.
+            threading.Thread(target=others[0].execute, args=("BEGIN IMMEDIATE",)).start()
 
     with Ledger(bench.ledger, destination="camio", busy_timeout_s=0.2) as ledger:
-        summary = bench.importer(ledger, on_event=lock, workers=1).run()
-        others[0].close()
-    assert summary.exit_code == ExitCode.LOCKED
-    assert "locked" in summary.stopped_because
-    assert len(bench.box.log.posts()) < 8, "it stopped, instead of sending what it could not record"
-    assert [problem for problem in bench.accounting_problems(is_done=False, unacked=1) if problem[0] != "1"] == []
+        importer = bench.importer(ledger, on_event=on_event, workers=1)
+        take_up = ledger.take_up_lost_duplicates
+
+        def counted() -> list[int]:
+            nonlocal tries
+            tries += 1
+            return take_up()
+
+        ledger.take_up_lost_duplicates = counted  # type: ignore[method-assign]
+        with pytest.raises(LedgerLocked, match="locked"):
+            importer.run()
+    others[0].close()
+    assert tries == 1, "in the scan, and not again after the lock"
+    assert len(bench.box.log.posts()) < 8
+    assert [problem for problem in bench.accounting_problems(is_done=False, unacked=2) if problem[0] != "1"] == []
     bench.run().must(0)
-    bench.assert_accounted(unacked=1)
+    bench.assert_accounted(unacked=2)
 
 
 @posix_only

@@ -346,6 +346,12 @@ def test_what_is_not_a_receipt_for_the_whole_file_is_no_success(
         post(checked(post_clip=lambda **_: returned), hashed)
 
 
+def test_the_detail_of_a_receipt_stands_in_the_log(hashed: HashedClip, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "camio_import.hook"):
+        post(checked(post_clip=lambda **_: Receipt(5, detail="it was there already")), hashed)
+    assert f"{hashed.clip.file.path}: it was there already" in caplog.messages
+
+
 @pytest.mark.parametrize("answer", [None, Refused("no"), RetryLater("later"), ValueError("?")])
 def test_a_file_that_changed_meanwhile_is_that_and_nothing_else(hashed: HashedClip, answer: Any) -> None:
     def post_clip(**_: Any) -> Receipt:

@@ -17,12 +17,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from command import environment
+from command import PATTERN, environment
 from harness import TOKEN, Bench, SkippingClock
 from labelled import after, answer, answers, image, imported, label_everything, searches, written
 
 from camio_import.box import Fault, RequestInfo
-from camio_import.cli import labels_command, show_error
+from camio_import.cli import jobs_command, labels_command, show_error
 from camio_import.errors import CamioImportError
 
 SEED_EXAMPLE = """
@@ -255,7 +255,7 @@ def test_a_folder_that_is_there_takes_a_single_file_too(bench: Bench, labels: La
         (["job1", "--format", "docx"], "no format"),
         (["job1", "--root", "x"], "not of the form OLD=NEW"),
         (["job1", "-f", "nowhere.json"], "nowhere.json cannot be read"),
-        (["--job", "latest"], "no job in the ledger"),
+        (["--job", "latest"], "there is no such file"),
         (["--follow"], "no job is named"),
         (["--csv"], "no job is named"),
         (["--merge_gap", "0"], "no job is named"),
@@ -355,6 +355,39 @@ def test_a_folder_that_changes_no_path_is_told(bench: Bench, labels: Labels) -> 
     assert f"One lies at {bench.folder}/CAM_A-1475973147.mp4." in said
     # Beside one that holds them all, another may be for the videos of other jobs.
     assert "has changed no path" not in labels(*command, "--root", f"{bench.folder}=/mnt/this").must(0).err
+
+
+def test_who_has_imported_into_local_is_told_how_to_ask_it(
+    bench: Bench, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = labels("--job", "latest", with_ledger=False).must(2)
+    assert "there is no such file" in ended.err
+    assert "--api_url" not in ended.err
+    videos = bench.clips(1)[0].parent
+    command = [sys.executable, "-m", "camio_import", "-q", "--regex", PATTERN, str(videos), "local"]
+    variables = environment(tmp_path / "home", XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
+    subprocess.run(command, env=variables, check=True)
+    ended = labels("--job", "latest", with_ledger=False).must(2)
+    assert "add: --api_url local" in ended.err
+    monkeypatch.delenv("CAMIO_API_URL")
+    labels("--job", "latest", "--api_url", "local", with_ledger=False).must(0)
+    labels("--job", "latest", "--format", "html,csv", "-o", "out", "--api_url", "local", with_ledger=False).must(0)
+    monkeypatch.delenv("CAMIO_OAUTH_TOKEN")
+    ended = labels(with_ledger=False).must(4)
+    assert "add: --api_url local" in ended.err
+
+
+def test_the_list_of_an_account_without_own_jobs_points_to_local(
+    bench: Bench, labels: Labels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = bench.clips(1)[0].parent
+    command = [sys.executable, "-m", "camio_import", "-q", "--regex", PATTERN, str(videos), "local"]
+    variables = environment(tmp_path / "home", XDG_STATE_HOME=os.environ["XDG_STATE_HOME"])
+    subprocess.run(command, env=variables, check=True)
+    assert jobs_command.main([]) == 0
+    assert "add: --api_url local" in capsys.readouterr().out
+    assert jobs_command.main(["--json"]) == 0
+    assert "--api_url" not in capsys.readouterr().out, "it is for other programs"
 
 
 def test_latest_is_the_newest_job_of_the_ledger(bench: Bench, labels: Labels, out: Path) -> None:

@@ -377,6 +377,18 @@ def test_the_wait_of_an_earlier_process_is_void_once_the_file_changes(station):
     assert len(station.after(200)) == 1
 
 
+def test_a_run_that_ends_before_the_second_look_forgets_neither_wait_nor_reason(station):
+    write(station.path, cut_moov(tiny_clip_bytes()))
+    station.notice(waited_s=3600, why="it is cut off")
+    station.after(1)
+    waiting = station.waiting()
+    assert (waiting.why, waiting.waited_s) == ("it is cut off", pytest.approx(3601, abs=1))
+    write(station.path, cut_moov(tiny_clip_bytes(1)))
+    station.notice()
+    station.after(1)
+    assert (station.waiting().why, station.waiting().waited_s) == ("it is being written", 0.0)
+
+
 @pytest.mark.parametrize("give_up_s", [60.0, 90.0, 5400.0, 7200.0])
 def test_the_time_to_give_up_is_said_as_it_is_typed(tmp_path, give_up_s):
     station = Station(tmp_path, give_up_s=give_up_s)

@@ -18,7 +18,7 @@ ROWS: Mapping[str, int] = {
     "lock": 1, "ledger_file": 1, "known_files": 1, "clip_index": 1, "ledger_report": 1, "state": 1,
     "folder_events": 1, "mounts": 1, "watch_notes": 1, "systemd": 1,
     "connection": 1, "transport": 1, "drive": 1, "retry": 1, "progress": 1, "workers": 1,
-    "cloud": 2, "hooks": 2, "box": 2, "reading": 2, "crash_guard": 2, "comparison": 2,
+    "cloud": 2, "hooks": 2, "box": 2, "reading": 2, "crash_guard": 2, "probe_process": 2, "comparison": 2,
     "landing": 3, "account": 3, "intake": 3, "scan": 3, "copies": 3, "jobs": 3, "tasks": 3, "registering": 3,
     "sending": 3, "uploader": 3,
     "lookout": 4, "watch": 4, "formats": 4, "labels": 4, "bookmarks": 4,
@@ -28,7 +28,7 @@ ROWS: Mapping[str, int] = {
 
 SIDEWAYS = frozenset({
     ("clip_index", "ledger_report"), ("formats", "bookmarks"),
-    ("hooks", "cloud"),
+    ("hooks", "cloud"), ("crash_guard", "probe_process"),
     ("errors", "__init__"), ("model", "__init__"), ("model", "errors"), ("display", "model"),
     ("patterns", "regex_meta"), ("regex_meta", "name_times"), ("regex_meta", "name_mismatch"),
     ("content", "opened_file"), ("container", "opened_file"), ("drive", "walker"), ("drive", "mounts"),

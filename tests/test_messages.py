@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from clips import Video, tree
-from command import PATTERN, TOKEN, Ran, run
+from command import PATTERN, TOKEN, Ran, environment, needs, run
+
+from camio_import import ledger_file
+from camio_import.cli.options import command_meant
+from camio_import.errors import LedgerLocked
+from camio_import.state import Ledger
 
 
 @pytest.fixture
@@ -55,6 +66,15 @@ def _is_plain(ran: Ran) -> None:
         (["hooks", "check", "nothing.py"], 2, "cannot be read", ".py"),
         (["hooks"], 2, "required", "--help"),
         (["check"], 2, "Which folder", "camio-import check"),
+        (["staus"], 2, "There is no folder staus", "Did you mean the command status?"),
+        (["staus", "--list", "failed"], 2, "There is no folder staus", "Did you mean the command status?"),
+        (["chek", "videos"], 2, "There is no folder chek", "Did you mean the command check?"),
+        (["vidoes"], 2, "There is no folder vidoes", "Did you mean videos?"),
+        (["-s", "x.db", "status"], 2, "There is no folder", "comes first: camio-import status -s x.db"),
+        (["-s", "x.db", "status", "--list", "failed"], 2, "no folder", "camio-import status -s x.db --list failed"),
+        (["-a", TOKEN, "labels"], 2, "There is no folder labels", "comes first: camio-import labels …"),
+        (["--camera_name_suffix", "demo", "--regexp", "x"], 2, "no option --regexp", "Did you mean --regex?"),
+        (["check", "staus"], 2, "There is no folder staus", "Is the drive connected?"),
     ],
 )
 def test_a_mistake_gets_one_message_with_the_next_step(
@@ -69,6 +89,28 @@ def test_a_mistake_gets_one_message_with_the_next_step(
     assert message in said
     assert next_step in then
     assert (videos / "CAM_A-1475973147.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["videos", "books", "looks", "tables", "fox", "who", "state", "2016", "demo1", "./staus", "a/staus", "", "x"],
+)
+def test_ordinary_names_are_not_taken_for_commands(name: str) -> None:
+    assert command_meant(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [("stauts", "status"), ("Check", "check"), ("lables", "labels"), ("job", "jobs")]
+)
+def test_slips_in_the_names_of_commands(name: str, command: str) -> None:
+    assert command_meant(name) == command
+
+
+def test_a_folder_that_is_nearly_called_like_a_command(tmp_path: Path) -> None:
+    (tmp_path / "stats").mkdir()
+    said = run("statss", home=tmp_path / "home", cwd=tmp_path).must(2).err
+    assert "Did you mean stats, or the command status?" in said
+    run("stats", "local", home=tmp_path / "home", cwd=tmp_path).must(0)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +193,118 @@ def test_a_defect_is_told_without_a_traceback_and_without_secrets(videos: Path, 
     assert str(details) in ran.err
     assert "ZeroDivisionError" in details.read_text()
     assert TOKEN not in details.read_text() + ran.err + ran.out
+
+
+# --- dry runs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["local", "10.0.0.1"])
+def test_a_dry_run_refuses_what_the_run_would_refuse(place: str, videos: Path, tmp_path: Path) -> None:
+    for options in ([], ["--dry_run"]):
+        ran = run(*options, "-d", '{"plan": "gold"}', "--regex", PATTERN, videos, place, home=tmp_path).must(2)
+        _is_plain(ran)
+        assert "“gold”, which Camio does not have" in ran.err
+        assert "would be uploaded" not in ran.out
+
+
+def test_a_dry_run_without_a_token_says_that_one_is_missing(videos: Path, tmp_path: Path) -> None:
+    command = ("--dry_run", "--regex", PATTERN, videos, "10.0.0.1")
+    ran = run(*command, home=tmp_path).must(0)
+    assert "note: nothing could be sent yet: There is no Camio access token. Copy the" in ran.err
+    assert "2  would be uploaded" in ran.out
+    assert "nothing could be sent" not in run(*command, home=tmp_path, CAMIO_OAUTH_TOKEN=TOKEN).must(0).err
+
+
+def test_a_dry_run_does_not_make_the_hook_of_somebody_else(videos: Path, tmp_path: Path) -> None:
+    hook = tmp_path / "mine.py"
+    hook.write_text("def make_hook(*, context): raise SystemExit('made')\n")
+    assert "made" in run("--regex", PATTERN, videos, hook, home=tmp_path).must(2).err
+    run("--dry_run", "--regex", PATTERN, videos, hook, home=tmp_path).must(0)
+
+
+@pytest.fixture
+def closed(videos: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder for reading only. The two videos are sent by the ledger in it, which has that in its log alone."""
+    if os.name != "posix":
+        pytest.skip("permissions of this kind are those of POSIX systems")
+    ledger, folder = tmp_path / "open" / "ledger.db", tmp_path / "closed"
+    (tmp_path / "empty").mkdir()
+    folder.mkdir()
+    run("--storage", ledger, tmp_path / "empty", "local", home=tmp_path / "home").must(0)
+    with closing(sqlite3.connect(ledger)) as other:  # as long as it is open, nobody writes the log back
+        other.execute("SELECT count(*) FROM meta").fetchone()
+        run("--storage", ledger, "--regex", PATTERN, videos, "local", home=tmp_path / "home").must(0)
+        for name in ("ledger.db", "ledger.db-wal"):
+            shutil.copy(ledger.with_name(name), folder)
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+
+
+def _with_no_more_rights_than_others(*arguments: str | Path, home: Path) -> Ran:
+    """Runs the command so that root, too, needs the right to write a file."""
+    prefix = []
+    if os.geteuid() == 0:
+        needs("setpriv", "util-linux")
+        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        if subprocess.run([*prefix, "true"], capture_output=True).returncode:
+            pytest.skip("root cannot give up its rights here")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "camio_import", *map(str, arguments)],
+        env=environment(home), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o444])
+def test_a_dry_run_needs_not_write_the_ledger_and_reads_its_log(
+    mode: int, closed: Path, videos: Path, tmp_path: Path
+) -> None:
+    ledger, log = closed / "ledger.db", closed / "ledger.db-wal"
+    for file in (ledger, log):
+        file.chmod(mode)
+    before = {file.name: file.read_bytes() for file in closed.iterdir()}
+    command = ("--dry_run", "--storage", ledger, "--regex", PATTERN, videos, "local")
+    ran = _with_no_more_rights_than_others(*command, home=tmp_path / "home").must(0)
+    assert "2  already uploaded in earlier runs" in ran.out
+    assert "nothing could be sent yet: The ledger" in ran.err
+    assert "does not allow it" in ran.err
+    assert {file.name: file.read_bytes() for file in closed.iterdir()} == before
+    ran = _with_no_more_rights_than_others("config", "show", *command[1:], home=tmp_path / "home").must(2)
+    assert "cannot be written" in ran.err
+
+
+def test_a_dry_run_does_not_go_without_a_log_that_it_may_not_read(closed: Path, videos: Path, tmp_path: Path) -> None:
+    log = closed / "ledger.db-wal"
+    log.chmod(0)
+    command = ("--dry_run", "--storage", closed / "ledger.db", "--regex", PATTERN, videos, "local")
+    ran = _with_no_more_rights_than_others(*command, home=tmp_path / "home").must(2)
+    assert f"The ledger {closed / 'ledger.db'} cannot be" in ran.err
+    assert "would be uploaded" not in ran.out
+    closed.chmod(0o755)
+    log.unlink()
+    closed.chmod(0o555)
+    ran = _with_no_more_rights_than_others(*command, home=tmp_path / "home").must(0)
+    assert "2  would be uploaded" in ran.out, "it was the log that held them"
+
+
+def test_files_that_are_written_while_they_are_copied_are_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another user's import does to a ledger that cannot be written from here."""
+    source, copyfile = tmp_path / "ledger.db", shutil.copyfile
+    Ledger(source, destination="test").close()
+
+    def beside_a_writer(of: Path, to: Path) -> None:
+        copyfile(of, to)
+        source.with_name("ledger.db-wal").write_bytes(b"more")
+
+    def unable(*_: object, **__: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+        raise error
+
+    monkeypatch.setattr(ledger_file, "connect", unable)
+    monkeypatch.setattr(shutil, "copyfile", beside_a_writer)
+    with pytest.raises(LedgerLocked, match="Another program is writing the ledger"):
+        ledger_file.copy_ledger(source, tmp_path / "copy.db")

@@ -18,6 +18,8 @@ from clips import Video, cut_moov, found, tiny_clip_bytes, tree
 from runs import NOW, clip_reader
 
 from camio_import import reading
+from camio_import.cli.options import reader_from
+from camio_import.cli.settings import settings_from
 from camio_import.errors import FileUnreadable, FileVanished, UsageError
 from camio_import.model import Clip, ContainerFacts, FoundFile, PathReading, Reason, Rejected, TimeSource
 from camio_import.reading import AHEAD, ClipReader, parse_time_from, read_ahead
@@ -68,7 +70,7 @@ def test_a_source_that_says_nothing_is_passed_over(video, order, expected):
     clip = read(video, clip_reader(video.parent, NO_TIME, time_from=order))
     if expected is None:
         assert isinstance(clip, Rejected)
-        assert (clip.reason, clip.detail) == (Reason.NO_TIME, "neither its name tells when it starts")
+        assert (clip.reason, clip.detail) == (Reason.NO_TIME, "its name does not tell when it starts")
     else:
         assert isinstance(clip, Clip)
         assert clip.time_source is expected
@@ -301,3 +303,17 @@ def test_a_slow_drive_that_becomes_quick_is_noticed():
     own = threading.current_thread().name
     assert [name == own for name in reader.names[:20]] == [True] * reading.JUDGED_LOOKS + [False] * 12
     assert reader.names[-400:] == [own] * 400
+
+
+@pytest.mark.parametrize("time_from", ["mtime", "container,mtime"])
+def test_a_time_in_the_name_that_is_not_used_may_be_none(tmp_path, time_from):
+    pattern = r".*/(?P<camera>\w+)/(?P<timestamp>\d{8}_\d{6})\.mp4"
+    (tmp_path / "cam").mkdir()
+    path = tmp_path / "cam" / "20250230_023000.mp4"
+    path.write_bytes(tiny_clip_bytes())
+    arguments = ["--regex", pattern, "--time_from", time_from, str(tmp_path), "local"]
+    reader = reader_from(settings_from(arguments, {}).options, tmp_path)
+    assert not reader.pattern.uses_local_time
+    result = reader.read(found(path))
+    assert isinstance(result, Clip), result
+    assert result.time_source is not TimeSource.REGEX

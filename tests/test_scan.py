@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from clips import Video, cut_moov, distinct_clip_bytes, many_clips, tiny_clip_bytes, tree
-from runs import PATTERN, Recorder, TakesEverything, TakesJobs, clip_reader, run_import, scan
+from runs import PATTERN, CheckedBy, Recorder, TakesEverything, TakesJobs, clip_reader, run_import, scan
 
 from camio_import.content import SAMPLE_WINDOW_BYTES
 from camio_import.errors import Cancelled, Refused
@@ -402,6 +402,79 @@ def test_a_missing_root_does_not_either(vids, storage, tmp_path):
     assert "vids" not in states(storage)
 
 
+# --- folders with several names -------------------------------------------------------------------
+
+
+def stop(_: object) -> None:
+    raise Cancelled("stop")
+
+
+def test_a_link_that_comes_first_by_name_takes_no_files_from_a_folder(tmp_path, storage):
+    vids = tree(tmp_path / "vids", {"m/" + A1: Video(1), "m/sub/" + A2: Video(2), "m/sub/deep/" + B1: Video(3)})
+    hook = TakesJobs(refuse=stop)
+    assert run_import(storage, vids, hook).pending == 3
+    (vids / "a_link").symlink_to("m")
+    hook.refuse = lambda clip: None
+    for uploaded in (3, 0):
+        summary = run_import(storage, vids, hook, reporter=(reporter := Recorder()))
+        assert (summary.exit_code, summary.found, summary.uploaded, summary.gone) == (0, 3, uploaded, 0)
+        assert not [event for event in reporter.events if isinstance(event, FileSkipped)]
+    assert (hook.jobs, len(hook.sent)) == ([3], 3)
+    assert sum(len(report.delivered) for report in hook.registered) == 3
+    assert rows(storage).keys() == {str(vids / "m" / name) for name in (A1, "sub/" + A2, "sub/deep/" + B1)}
+
+
+def linked_twice(tmp_path: Path, storage: Path, hook: TakesJobs, target: str = "", **options: bool) -> Path:
+    """A folder with a link to another one, whose files are recorded under the link; then comes a link before it."""
+    elsewhere = tree(tmp_path / "elsewhere", {A1: Video(1), "sub/" + A2: Video(2), "sub/deep/" + B1: Video(3)})
+    vids = tmp_path / "vids"
+    vids.mkdir()
+    (vids / "b_link").symlink_to(elsewhere / target)
+    run_import(storage, vids, hook, **options)
+    (vids / "a_link").symlink_to(elsewhere)
+    return vids
+
+
+@pytest.mark.parametrize("target", ["", "sub"])
+@pytest.mark.parametrize("before", ["found", "assigned", "uploaded"])
+def test_what_was_recorded_under_a_link_is_there_when_another_link_comes_first(tmp_path, storage, target, before):
+    hook = TakesJobs(refuse=stop if before == "assigned" else lambda clip: None)
+    vids = linked_twice(tmp_path, storage, hook, target, plan_only=before == "found")
+    known = rows(storage)
+    assert {row.state for row in known.values()} == {before}
+    hook.refuse = lambda clip: None
+    for run in range(3):
+        summary = run_import(storage, vids, hook, reporter=(reporter := Recorder()))
+        assert (summary.exit_code, summary.found, summary.gone) == (0, 3 + len(known), 0)
+        assert (summary.accounted_for, summary.shards_open) == (summary.found, 0)
+        assert summary.uploaded == 0 or run == 0
+        assert not [event for event in reporter.events if isinstance(event, FileSkipped)]
+    assert list(Counter(hook.sent).values()) == [1, 1, 1]
+    assert sum(len(report.delivered) for report in hook.registered) == 3
+    assert known.keys() <= rows(storage).keys()
+    assert Counter(row.state for row in rows(storage).values()) == {"uploaded": 3, "duplicate": len(known)}
+    (vids / "a_link").unlink()
+    summary = run_import(storage, vids, hook)
+    assert (summary.exit_code, summary.found, summary.gone, len(hook.sent)) == (0, len(known), 0, 3)
+
+
+def test_a_file_removed_from_a_folder_with_several_names_is_told_of(tmp_path, storage):
+    vids = linked_twice(tmp_path, storage, hook := TakesJobs(), plan_only=True)
+    (tmp_path / "elsewhere" / "sub" / A2).unlink()
+    summary = run_import(storage, vids, hook)
+    assert (summary.found, summary.uploaded, summary.duplicate, summary.gone) == (4, 2, 2, 1)
+    row = rows(storage)[str(vids / "b_link" / "sub" / A2)]
+    assert (row.state, row.reason) == ("skipped", Reason.VANISHED)
+    assert run_import(storage, vids, hook).exit_code == 0
+
+
+def test_a_run_with_other_extensions_leaves_the_other_names_of_a_folder_alone(tmp_path, storage):
+    vids = linked_twice(tmp_path, storage, hook := TakesJobs(), plan_only=True)
+    tree(tmp_path / "elsewhere", {"a.avi": Video(4)})
+    run_import(storage, vids, hook, extensions=["avi"])
+    assert Counter(row.state for row in rows(storage).values()) == {"found": 3, "skipped": 1}
+
+
 def test_an_unreadable_folder_keeps_what_is_known_of_it_and_of_its_neighbours(tmp_path, storage, monkeypatch):
     vids = tree(tmp_path / "vids", {A1: Video(1), "a/" + A2: Video(2), "x/" + B1: Video(3), "z.mp4": Video(4)})
     run_import(storage, vids, plan_only=True)
@@ -478,7 +551,7 @@ def test_a_stop_in_the_middle_of_a_scan_keeps_the_books_right(tmp_path, storage,
     reader = clip_reader(vids)
     with Ledger(storage, destination="test") as ledger:
         ledger.start_run(str(vids), "0")
-        scanner = Scanner(ledger, Walker(str(vids)), reader, reporter=Recorder(), check_cancelled=check)
+        scanner = Scanner(ledger, Walker(str(vids)), reader, reporter=Recorder(), stop=CheckedBy(check))
         with pytest.raises(Cancelled):
             scanner.run()
         result = scanner.counts
@@ -506,7 +579,7 @@ def test_a_stop_is_heard_at_the_next_unchanged_file(tmp_path, storage):
 
     with Ledger(storage, destination="test") as ledger:
         ledger.start_run(str(vids), "0")
-        scanner = Scanner(ledger, Walker(str(vids)), clip_reader(vids), reporter=Recorder(), check_cancelled=check)
+        scanner = Scanner(ledger, Walker(str(vids)), clip_reader(vids), reporter=Recorder(), stop=CheckedBy(check))
         with pytest.raises(Cancelled):
             scanner.run()
         assert scanner.counts.already_uploaded == 3
@@ -544,12 +617,12 @@ def test_a_killed_scan_repeats_at_most_one_batch(tmp_path, storage):
         (vids / f"{number:04}.mp4").write_bytes(b"no match")
     code = (
         "import os, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[3])\n"
-        "from runs import scan\nfrom camio_import.state import Ledger\n"
+        "from runs import CheckedBy, scan\nfrom camio_import.state import Ledger\n"
         "calls = 0\n"
         "def check():\n"
         "    global calls\n    calls += 1\n"
         "    if calls > int(sys.argv[4]): os.kill(os.getpid(), 9)\n"
-        "scan(Ledger(Path(sys.argv[1]), destination='test'), sys.argv[2], check_cancelled=check)\n"
+        "scan(Ledger(Path(sys.argv[1]), destination='test'), sys.argv[2], stop=CheckedBy(check))\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, str(storage), str(vids), str(Path(__file__).parent), str(COMMIT_CHANGES + 20)]

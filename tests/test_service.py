@@ -554,6 +554,16 @@ def test_a_station_that_could_not_run_is_refused(
     assert list(home.iterdir()) == []
 
 
+def test_a_broken_token_of_this_window_is_no_obstacle(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMIO_OAUTH_TOKEN", "two words\nand a line")
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    file = station_file(tmp_path, 'host = "192.168.1.57"', 'token_file = "token"')
+    assert service("install", "--config", file, run=Recorder()) == 0
+
+
 def test_a_folder_that_may_come_later_is_no_obstacle(
     home: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

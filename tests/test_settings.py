@@ -6,17 +6,19 @@ import argparse
 import json
 import os
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import run
+from command import TOKEN, run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from camio_import.cli import import_command
 from camio_import.cli.arguments import bytes_from, interval_from, seconds_from
 from camio_import.cli.settings import Settings, settings_from, station_settings
+from camio_import.cli.start_checks import check_new_session, obstacles
 from camio_import.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -529,6 +531,93 @@ def test_config_show_tells_what_makes_a_start_impossible(station: Write, tmp_pat
 
 def test_config_show_of_an_import_without_its_folder(tmp_path: Path) -> None:
     assert "There is no folder" in run("config", "show", tmp_path / "v", "local", home=tmp_path).must(2).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--regex", "(", "VIDEOS", "local"], "--regex is not a valid pattern"),
+        (["--regex", "("], "--regex is not a valid pattern"),
+        (["--timezone", "Mars", "VIDEOS", "local"], "“Mars” is not the name of a time zone"),
+        (["--time_from", "name", "VIDEOS", "local"], "--time_from name cannot be used"),
+        (["--ext", "m/4", "VIDEOS", "local"], "--ext m/4 cannot be used"),
+        (["-d", '{"plan": "gold"}', "VIDEOS", "local"], "which Camio does not have"),
+        (["-d", '{"plan": "gold"}', "VIDEOS", "BOX"], "which Camio does not have"),
+        (["--api_url", "http://camio.example", "VIDEOS", "BOX"], "is not protected (http)"),
+        (["VIDEOS", "BOX"], "There is no Camio access token."),
+    ],
+)
+def test_config_show_finds_what_a_start_refuses(arguments: list[str], said: str, tmp_path: Path) -> None:
+    """Both say the same, and nobody was asked for that."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    variables = {} if "access token" in said else {"CAMIO_OAUTH_TOKEN": TOKEN}
+    with socket.create_server(("127.0.0.1", 0)) as box:
+        box.setblocking(False)
+        places = {"VIDEOS": str(videos), "BOX": f"127.0.0.1:{box.getsockname()[1]}"}
+        typed = [places.get(part, part) for part in arguments]
+        shown = run("config", "show", *typed, home=tmp_path / "home", **variables).must(2)
+        with pytest.raises(BlockingIOError):
+            box.accept()
+    assert said in shown.err
+    assert list((tmp_path / "home").iterdir()) == []
+    if "VIDEOS" in arguments:
+        started = run(*typed, home=tmp_path / "home", **variables)
+        assert started.status in (2, 4)
+        assert said in started.err
+
+
+def test_everything_that_makes_a_start_impossible_is_told_at_once(station: Write, tmp_path: Path) -> None:
+    file = station('hooks = "gone.py"\nlog_file = "logs/x.log"\n[[watch]]\nfolder = "station.toml"\n')
+    ran = run("config", "show", "--config", file, home=tmp_path / "home").must(2)
+    for said in ("gone.py cannot be read", "x.log cannot be written", "station.toml is a file, not a folder"):
+        assert said in ran.err
+
+
+def test_a_station_is_tried_with_its_own_hook_data_and_token(
+    station: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for variable in ("CAMIO_OAUTH_TOKEN", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def found(text: str) -> list[str]:
+        return [str(obstacle) for obstacle in obstacles(settings_from(["--config", str(station(text))], {}))]
+
+    watch = '[[watch]]\nfolder = "v"\n'
+    assert found(f'host = "10.0.0.1"\n{watch}[hook_data]\naccess_token = "{TOKEN}"\n') == []
+    assert found(f'host = "10.0.0.1"\n{watch}') == ["There is no Camio access token."]
+    assert found(f'host = "local"\n{watch}') == []
+    (gold,) = found(f'host = "local"\n{watch}[hook_data]\nplan = "gold"\n')
+    assert "“gold”, which Camio does not have" in gold
+
+
+def test_what_a_dry_run_does_not_need_is_no_obstacle_to_it(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    run("config", "show", tmp_path / "v", "10.0.0.1", home=tmp_path).must(2)
+    run("config", "show", "--dry_run", tmp_path / "v", "10.0.0.1", home=tmp_path).must(0)
+
+
+@pytest.mark.parametrize("hook_name", ["mine", "camio"])
+def test_a_hook_of_somebody_else_is_loaded_once_and_not_made_to_check_the_settings(
+    hook_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    hook, told = tmp_path / "mine.py", tmp_path / "told"
+    hook.write_text(
+        f"HOOK_NAME = {hook_name!r}\n"
+        "def tell(what):\n"
+        f"    with open({str(told)!r}, 'a') as file: file.write(what + ' ')\n"
+        "tell('loaded')\n"
+        "def make_hook(*, context): tell('made')\n",
+        "utf-8",
+    )
+    (tmp_path / "v").mkdir()
+    arguments = ["--watch", "--storage", str(tmp_path / "l.db"), str(tmp_path / "v"), str(hook), "10.0.0.1"]
+    check_new_session(settings_from(arguments, {}))
+    assert told.read_text() == "loaded "
+    assert list(obstacles(settings_from(arguments, {}))) == []
+    assert told.read_text() == "loaded loaded "
 
 
 def test_config_show_of_a_broken_file(station: Write, tmp_path: Path) -> None:

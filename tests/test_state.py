@@ -442,6 +442,89 @@ def test_nothing_is_uploaded_that_was_not_hashed(ledger):
         ledger.finish_upload(file_id)
 
 
+def replaced(ledger: Ledger, file_id: int, number: int) -> int:
+    """Another version takes the place of the file."""
+    old = ledger.known.by_id(file_id)
+    folder = ledger.folder_id("/vids", "vids")
+    return ledger.add_clip(folder, old.name, clip(number, size_bytes=200), "reading", replaces=file_id)
+
+
+def test_a_version_that_was_replaced_is_not_begun(ledger):
+    file_id = add(ledger)
+    ledger.set_hash(file_id, digest(1), bytes(20))
+    newer = replaced(ledger, file_id, 0)
+    assert not ledger.begin_upload(file_id)
+    ledger.postpone(file_id, "busy")
+    ledger.take_up(file_id)
+    ledger.void_hash(file_id)
+    assert state_of(ledger, file_id) == "skipped"
+    assert [each.file_id for each in ledger.to_send()] == [newer]
+
+
+@pytest.mark.parametrize("end", ["postpone", "void_hash", "a kill"])
+def test_a_version_that_was_replaced_while_it_was_sent_keeps_no_shard_open(ledger, end):
+    file_id = add(ledger)
+    ledger.assign(ledger.begin_job(1), plan(1))
+    ledger.set_hash(file_id, digest(1), bytes(20))
+    assert ledger.begin_upload(file_id)
+    replaced(ledger, file_id, 0)
+    assert ledger.due_shards() == []  # its answer is still to come
+    if end == "postpone":
+        ledger.postpone(file_id, "busy")
+    elif end == "void_hash":
+        ledger.void_hash(file_id)
+    else:
+        ledger.start_run("/vids", "0")
+    assert (state_of(ledger, file_id), ledger.due_shards()) == ("skipped", [ShardKey(1, 0)])
+
+
+def test_a_replaced_version_that_is_delivered_all_the_same_counts(ledger):
+    file_id = add(ledger)
+    ledger.assign(ledger.begin_job(1), plan(1))
+    ledger.set_hash(file_id, digest(1), bytes(20))
+    ledger.begin_upload(file_id)
+    replaced(ledger, file_id, 0)
+    ledger.finish_upload(file_id)
+    ledger.postpone(file_id, "too late")
+    assert state_of(ledger, file_id) == "uploaded"
+    assert len(ledger.shard_report(ShardKey(1, 0)).delivered) == 1
+
+
+def test_what_earlier_versions_left_to_be_sent_is_settled(ledger, storage):
+    file_id = add(ledger)
+    ledger.assign(ledger.begin_job(1), plan(1))
+    replaced(ledger, file_id, 0)
+    with sqlite3.connect(storage) as other:
+        other.execute("UPDATE file SET state = 'assigned' WHERE id = ?", (file_id,))
+    other.close()
+    assert ledger.due_shards() == []
+    ledger.start_run("/vids", "0")
+    assert ledger.due_shards() == [ShardKey(1, 0)]
+
+
+def test_a_copy_that_was_replaced_is_not_taken_up(ledger):
+    first, copy = add(ledger, 0), add(ledger, 1)
+    ledger.set_hash(first, digest(1), bytes(20))
+    assert ledger.set_hash(copy, digest(1), bytes(20)) == first
+    replaced(ledger, copy, 1)
+    ledger.set_hash(first, digest(2), bytes(20))  # it has changed: the copy is none of it any more
+    ledger.skip(first, Reason.VANISHED, "gone")
+    assert ledger.take_up_lost_duplicates() == []
+    assert state_of(ledger, copy) == "duplicate"
+
+
+def test_a_copy_waits_while_its_original_is_being_sent(ledger):
+    first, copy = add(ledger, 0), add(ledger, 1)
+    ledger.set_hash(first, digest(1), bytes(20))
+    ledger.set_hash(copy, digest(1), bytes(20))
+    ledger.begin_upload(first)
+    assert ledger.take_up_lost_duplicates() == []
+    ledger.postpone(first, "busy")
+    assert ledger.take_up_lost_duplicates() == []
+    ledger.fail(first, Reason.REFUSED, "no")
+    assert ledger.take_up_lost_duplicates() == [copy]
+
+
 def test_left_uploading_by_a_killed_run_it_is_sent_again(ledger):
     ids = [add(ledger, number) for number in range(2)]
     ledger.assign(ledger.begin_job(1), JobPlan("job", (Shard("0", 2),), {}))

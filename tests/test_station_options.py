@@ -130,6 +130,22 @@ def test_the_log_of_an_import_rotates_without_secrets(tmp_path: Path) -> None:
     assert all(TOKEN not in file.read_text("utf-8") for file in tmp_path.glob("run.log*"))
 
 
+def test_quiet_with_verbose_shows_nothing_and_logs_everything(tmp_path: Path) -> None:
+    videos, log = tree(tmp_path / "v", {}), tmp_path / "run.log"
+    hook = tmp_path / "telling.py"
+    hook.write_text(
+        "def configure(*, context): context.logger.debug('a detail')\n"
+        "def register_cameras(*, camera_names): return {}\n"
+        "def post_clip(*, clip, camera, progress, cancelled): raise NotImplementedError\n",
+        "utf-8",
+    )
+    verbose = run("-v", videos, hook, home=tmp_path / "home").must(0)
+    assert "DEBUG a detail" in verbose.err
+    ran = run("-q", "-v", "--log_file", log, videos, hook, home=tmp_path / "home").must(0)
+    assert (ran.out, ran.err) == ("", "")
+    assert "DEBUG a detail" in log.read_text("utf-8")
+
+
 # --- token files -------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ import pytest
 from clips import Video, cut_moov, many_clips, tiny_clip_bytes, tree
 from command import PATTERN, environment, run
 
+from camio_import import ledger_file, ledger_report
 from camio_import.cli import status_command, why_command
 from camio_import.display import columns_wide
 from camio_import.errors import CamioImportError, UsageError
@@ -372,6 +374,116 @@ def test_files_that_land_are_listed(station: Station) -> None:
     assert [line["waited_s"] for line in lines] == [120, 0]
     with pytest.raises(UsageError, match="--csv has only files that are in the ledger"):
         station.status("--csv", "--list", "landing")
+
+
+# --- beside a running import ------------------------------------------------------------------------
+
+
+def skip_one(ledger: Ledger) -> None:
+    """Another file that is not sent."""
+    name = f"skipped-{time.monotonic_ns()}.mp4"
+    rejected = Rejected(f"{FOLDER}/{name}", name, Reason.EMPTY, "it has no content (0 bytes)", 0, 1)
+    ledger.add_rejected(ledger.folder_id(FOLDER, FOLDER), os.fsencode(name), rejected, "r")
+
+
+@pytest.fixture
+def busy(station: Station, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station]:
+    """A ledger with one file sent. After each question that is asked of it, its import has skipped another one."""
+    station.arrival("CAM_A", NOW)
+    ask = LedgerReport._rows
+
+    def ask_and_commit(report: LedgerReport, *question: Any) -> Any:
+        answer = ask(report, *question)
+        skip_one(ledger)
+        return answer
+
+    with station.opened() as ledger:
+        monkeypatch.setattr(LedgerReport, "_rows", ask_and_commit)
+        yield station
+
+
+def test_an_overview_is_of_one_moment(busy: Station) -> None:
+    told = busy.json("--max_silence", "1h", expect=0)
+    assert told["states"] == {"uploaded": 1, "registered": 0}
+    assert [camera["states"] for camera in told["cameras"]] == [{"uploaded": 1}]
+    assert told["reasons"] == []
+    told = busy.json(expect=3)
+    skipped = told["states"]["skipped"]
+    assert skipped > 0
+    assert [(camera["name"], camera["states"]) for camera in told["cameras"]] == [
+        ("", {"skipped": skipped}), ("CAM_A", {"uploaded": 1}),
+    ]  # fmt: skip
+    assert [row["files"] for row in told["reasons"]] == [skipped]
+    out = busy.status(expect=3)
+    (in_table,) = re.findall(r"\(no camera\) +(\d+) +0 +0 +0 +(\d+) +0\n", out)
+    (in_reasons,) = re.findall(r"(\d+)  skipped: file is empty", out)
+    assert in_table == (in_reasons, in_reasons)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_a_list_is_of_the_moment_of_the_exit_status(arguments: Sequence[str], busy: Station) -> None:
+    assert busy.status("--list", "skipped", *arguments, expect=0) == ""
+    assert busy.status("--list", "skipped", *arguments, expect=3) != ""
+
+
+def test_a_run_that_ends_meanwhile_is_neither_cut_off_nor_beginning(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ledger_report.holder
+
+    def ask_and_end(path: Path) -> int | None:
+        pid = asked(path)
+        if pid is not None:
+            end_watch(ledger, run_id)
+            ledger.close()
+        return pid
+
+    with station.opened() as ledger:
+        run_id = begin_watch(ledger)
+        monkeypatch.setattr(ledger_report, "holder", ask_and_end)
+        assert "The last watch ended" in station.status()
+
+
+def test_a_run_that_begins_meanwhile_is_not_cut_off(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    with station.opened() as ledger:
+        end_watch(ledger, begin_watch(ledger))
+    asked = ledger_report.holder
+
+    def ask_and_begin(path: Path) -> int | None:
+        pid = asked(path)
+        if not ledgers:
+            ledgers.append(Ledger(station.path, destination="test", now=NOW.timestamp))
+            begin_watch(ledgers[0])
+        return pid
+
+    ledgers: list[Ledger] = []
+    monkeypatch.setattr(ledger_report, "holder", ask_and_begin)
+    out = station.status()
+    ledgers[0].close()
+    assert f"A watch is running (process {os.getpid()})" in out
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--list", "skipped"), ("--csv",)])
+def test_whoever_reads_slowly_does_not_hold_up_the_import(
+    arguments: Sequence[str], station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While something is printed, the import can write its log back into the ledger and empty it."""
+    for module in (ledger_file, ledger_report):
+        monkeypatch.setattr(module, "PAGE_ROWS", 3)
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            ledger.watch_notes.note_folder(watched())
+            is_blocked, _, _ = ledger._rows("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+            assert not is_blocked
+            return super().write(text)
+
+    with Ledger(station.path, destination="test", busy_timeout_s=0.1) as ledger:
+        for _ in range(10):
+            skip_one(ledger)
+        monkeypatch.setattr(sys, "stdout", pipe := Pipe())
+        status_command.main(["--storage", str(station.path), *arguments])
+    assert pipe.getvalue().count("\n") >= 10
 
 
 # --- why --------------------------------------------------------------------------------------------

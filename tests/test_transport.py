@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -16,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from command import needs
 from harness import eventually
 
+import camio_import.connection
 from camio_import.box import EmbeddedBox, Fault
 from camio_import.content import open_body
 from camio_import.errors import (
@@ -31,10 +35,10 @@ from camio_import.errors import (
     Unreachable,
 )
 from camio_import.model import FoundFile
+from camio_import.secret import SecretFilter
 from camio_import.transport import (
     Answer,
     HttpClient,
-    SecretFilter,
     is_loopback,
     origin,
     parse_retry_after,
@@ -68,9 +72,20 @@ def client_of(url: str, **options: object) -> Iterator[HttpClient]:
 
 
 @contextmanager
-def peer(talk: Callable[[socket.socket], object], *, connections: int = 1) -> Iterator[str]:
-    """A server of one's own: `talk` is given each connection, which is closed afterwards."""
+def peer(
+    talk: Callable[[socket.socket], object],
+    *,
+    connections: int = 1,
+    tls: ssl.SSLContext | None = None,
+    buffer_bytes: int | None = None,
+) -> Iterator[str]:
+    """A server of one's own: `talk` is given each connection, which is closed afterwards.
+
+    With `buffer_bytes`, the system takes little more than that before `talk` reads it.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
+    if buffer_bytes is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
 
     def serve() -> None:
         for _ in range(connections):
@@ -78,15 +93,49 @@ def peer(talk: Callable[[socket.socket], object], *, connections: int = 1) -> It
                 connection, _ = listener.accept()
             except OSError:
                 return
+            if tls is not None:
+                connection = tls.wrap_socket(connection, server_side=True)
             with connection:
                 talk(connection)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         listener.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for this computer, and its key, in one file."""
+    needs("openssl", "openssl")
+    place = tmp_path_factory.mktemp("certificate")
+    key, certificate = place / "key.pem", place / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with open(certificate, "ab") as file:
+        file.write(key.read_bytes())
+    return certificate
+
+
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server of one's own needs for TLS; clients trust it."""
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
+    """For what holds with TLS as without."""
+    return request.getfixturevalue("trusted") if request.param == "https" else None
 
 
 def head_of(connection: socket.socket) -> bytes:
@@ -202,24 +251,150 @@ def test_a_slow_transfer_that_is_never_silent_is_left_in_peace(box: EmbeddedBox,
         assert time.monotonic() - started_at > 1.2
 
 
-def test_an_answer_that_drips_for_ever(tmp_path: Path) -> None:
+def test_a_slow_upload_over_tls_is_left_in_peace(trusted: ssl.SSLContext, tmp_path: Path) -> None:
     def talk(connection: socket.socket) -> None:
         head_of(connection)
+        left, next_pause = 24 << 20, 22 << 20
+        while left > 0:
+            left -= len(connection.recv(1 << 16)) or left
+            if left <= next_pause:
+                next_pause -= 2 << 20
+                time.sleep(0.1)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    file = sparse(tmp_path / "file.mp4", 24 << 20)
+    with peer(talk, tls=trusted, buffer_bytes=1 << 16) as url, client_of(url, stall_timeout_s=0.9) as client:
+        started_at = time.monotonic()
+        assert post(client, file).status == 204
+        assert time.monotonic() - started_at > 1.1
+
+
+def drip(connection: socket.socket, data: bytes, pause_s: float = 0.05) -> None:
+    """Sends byte by byte, until nobody listens any more."""
+    try:
+        for byte in data:
+            connection.sendall(bytes((byte,)))
+            time.sleep(pause_s)
+    except OSError:
+        pass
+
+
+def assert_given_up(url: str, **options: object) -> None:
+    """The answer that begins there does not end; with the usual time-out, its end would be waited for for a minute."""
+    with client_of(url, stall_timeout_s=0.4, **options) as client:
+        started_at = time.monotonic()
+        with pytest.raises(
+            Unreachable, match=r"^The Box does not answer \(no answer within the time allowed\)"
+        ) as caught:
+            client.call("GET", "/", answer_cap_bytes=16 << 20)
+        assert time.monotonic() - started_at < 3
+    assert caught.value.may_have_arrived
+    assert_plain(caught.value)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + bytes(1 << 20),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+    ids=["status line", "head", "body", "body that began well", "chunk"],
+)
+def test_an_answer_that_drips_for_ever(tls: ssl.SSLContext | None, begun: bytes) -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(begun)
+        drip(connection, b"HTTP/1.1 200 " + b"x" * 90)
+
+    with peer(talk, tls=tls) as url:
+        assert_given_up(url)
+
+
+def test_a_tls_record_that_drips_has_an_end(trusted: ssl.SSLContext) -> None:
+    """Not one byte of the answer can be had before the whole record is there, while the network is never silent."""
+
+    def talk(connection: socket.socket) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = trusted.wrap_bio(incoming, outgoing, server_side=True)
+
+        def until_done(step: Callable[[], object]) -> None:
+            while True:
+                try:
+                    step()
+                    return
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(65536))
+
+        until_done(secured.do_handshake)
+        until_done(lambda: secured.read(65536))
+        connection.sendall(outgoing.read())
+        secured.write(b"HTTP/1.1 204 No Content\r\n\r\n" + bytes(100))
+        drip(connection, outgoing.read())
+
+    with peer(talk) as url:
+        assert_given_up(url.replace("http:", "https:"))
+
+
+def test_an_answer_that_never_comes_to_its_content_has_an_end(
+    tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast it is."""
+    monkeypatch.setattr(camio_import.connection, "LONGEST_BYTES", 1 << 20)
+
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        until = time.monotonic() + 5
         try:
-            while not release.wait(0.05):
-                connection.sendall(b"H" if not sent else b"T")
-                sent.append(1)
+            while time.monotonic() < until:
+                connection.sendall(b"HTTP/1.1 100 Continue\r\nX-Wait: " + b"x" * 60_000 + b"\r\n\r\n")
         except OSError:
             pass
 
-    sent: list[int] = []
-    release = threading.Event()
-    with peer(talk) as url, client_of(url, stall_timeout_s=0.4) as client:
+    with peer(talk, tls=tls) as url:
+        assert_given_up(url)
+
+
+def test_a_long_answer_that_comes_slowly_but_steadily_is_read_whole(tls: ssl.SSLContext | None) -> None:
+    piece = bytes(range(256)) * 1100
+    assert len(piece) > camio_import.connection.STRETCH_BYTES
+
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (5 * len(piece)))
+        for _ in range(5):
+            time.sleep(0.35)
+            connection.sendall(piece)
+
+    with peer(talk, tls=tls) as url, client_of(url, stall_timeout_s=1.0) as client:
         started_at = time.monotonic()
-        with pytest.raises(Unreachable, match="time allowed"):
-            client.call("GET", "/")
-        assert time.monotonic() - started_at < 3
-        release.set()
+        assert client.call("GET", "/", answer_cap_bytes=2 << 20).content == 5 * piece
+        assert time.monotonic() - started_at > 1.5
+
+
+def test_what_was_left_of_the_time_for_an_answer_does_not_bound_the_next_request(
+    trusted: ssl.SSLContext, large: FoundFile
+) -> None:
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        time.sleep(0.6)
+        connection.sendall(b"Content-Length: 2\r\n\r\n")
+        time.sleep(0.05)
+        connection.sendall(b"{}")
+        head_of(connection)
+        time.sleep(0.6)
+        left = LARGE
+        while left > 0:
+            left -= len(connection.recv(1 << 20)) or left
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with peer(talk, tls=trusted, buffer_bytes=1 << 16) as url, client_of(url, stall_timeout_s=1.0) as client:
+        assert client.call("GET", "/").status == 200
+        assert post(client, large).status == 204
 
 
 def test_cancelling_while_the_server_does_not_read(large: FoundFile) -> None:
@@ -424,9 +599,53 @@ def test_a_proxy_applies_where_it_is_wanted_and_no_proxy_is_heeded(monkeypatch: 
     assert len(visits) == 1 and visits[0].startswith(b"GET http://camio.invalid/x")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_drips_for_ever(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """Be it the server's answer that it passes on, or its own to the request for a tunnel."""
+
+    def talk(connection: socket.socket) -> None:
+        head_of(connection)
+        drip(connection, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 90)
+
+    with peer(talk) as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+        assert_given_up(f"{scheme}://camio.invalid", use_proxy=True, connect_timeout_s=0.4)
+
+
+def test_what_is_sent_through_a_proxy_is_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def talk(connection: socket.socket) -> None:
+        left = 3 << 20
+        left -= len(head_of(connection).partition(b"\r\n\r\n")[2])
+        while left > 0:
+            left -= len(connection.recv(65536)) or left
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with peer(talk) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        with client_of("http://camio.invalid", use_proxy=True) as client:
+            assert post(client, sparse(tmp_path / "file.mp4", 3 << 20)).sent_bytes == 3 << 20
+
+
 # --- statuses ---------------------------------------------------------------------------------------
 
-EXPECTED = {200: None, 204: None, 401: CredentialsRefused, 403: CredentialsRefused, 408: RetryLater, 429: RetryLater}
+EXPECTED = {
+    200: None, 204: None, 401: CredentialsRefused, 403: CredentialsRefused, 408: RetryLater, 429: RetryLater,
+    501: Refused, 505: Refused,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html>\n<html><title>404</title><p>Not <b>here</b></html>", "404 Not here"),
+        (b"<style>p {color: red}</style><script>if (1 < 2) {</script><p>Log in</p>", "Log in"),
+        (b"<!-- a > b --> <a href='http://x/?token=s3cret'>here</a>", "here"),
+        (b"<html><body>never ended <a href='", "never ended"),
+        (b"1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+    ],
+)
+def test_of_a_web_page_the_words_on_it_are_told(content: bytes, words: str) -> None:
+    assert Answer(500, {}, content, secrets=("s3cret",)).first_words == words
 
 
 def test_every_status_has_a_rule() -> None:

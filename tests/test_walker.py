@@ -17,6 +17,7 @@ from camio_import.walker import (
     LINK_TO_FOLDER_READ_BEFORE,
     MACOS_SIDE_FILE,
     STILL_BEING_COPIED,
+    WASTE_OR_SYSTEM_FOLDER,
     Walker,
     look_at,
 )
@@ -117,7 +118,24 @@ def test_folders_of_what_has_not_arrived_whole_are_not_entered(tmp_path, folder)
     assert walker.ignored == {STILL_BEING_COPIED: 2}
 
 
-@pytest.mark.parametrize("folder", ["b", ".hidden", "tmp", "my.download", "a.mp4", "~", "x.part", ".sync"])
+@pytest.mark.parametrize(
+    "folder",
+    ["$RECYCLE.BIN", "RECYCLER", "System Volume Information", ".Trash", ".Trashes", ".Trash-1000", ".Spotlight-V100",
+     ".fseventsd", ".TemporaryItems", "lost+found", "#recycle", "@Recycle", "@eaDir"],
+)  # fmt: skip
+def test_what_was_deleted_is_not_sent(tmp_path, folder):
+    tree(tmp_path, {f"{folder}/a.mp4": b"x", "b/c.mp4": b"x", f"b/{folder}/S-1-5/d.mp4": b"x"})
+    walker = Walker(str(tmp_path))
+    assert [item.relative_path for item in walker] == ["b/c.mp4"]
+    assert walker.ignored == {WASTE_OR_SYSTEM_FOLDER: 2}
+    # Whoever names such a folder wants what is in it.
+    assert [item.relative_path for item in Walker(str(tmp_path / folder))] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["b", ".hidden", "tmp", "Trash", "recycle", ".trash-can", "lost", "my.download", "a.mp4", "~", "x.part", ".sync"],
+)
 def test_other_folders_are_entered(tmp_path, folder):
     tree(tmp_path, {f"{folder}/a.mp4": b"x"})
     assert Walker(str(tmp_path)).enters(folder)
@@ -169,6 +187,31 @@ def test_links_to_files_are_followed_and_linked_folders_once(tmp_path):
     assert [item.relative_path for item in walker] == ["link.mp4", "a/1.mp4", "b/2.mp4", "b/deep/3.mp4"]
     assert walker.ignored[LINK_TO_FOLDER_READ_BEFORE] == 2
     assert walker.folders_read == 4
+
+
+def test_a_link_to_a_folder_takes_no_name_from_it(tmp_path):
+    """Whatever the names, and wherever the link lies: the folder is read under its own."""
+    tree(tmp_path, {"vids/m/1.mp4": b"x", "vids/m/sub/2.mp4": b"x", "vids/z/3.mp4": b"x", "elsewhere/y/4.mp4": b"x"})
+    vids = tmp_path / "vids"
+    (vids / "a").symlink_to("m")
+    (vids / "b").symlink_to("m/sub")
+    (vids / "m" / "a").symlink_to("../../elsewhere")
+    (tmp_path / "elsewhere" / "b").symlink_to(vids / "z")
+    (tmp_path / "elsewhere" / "y" / "c").symlink_to(vids)
+    walker = Walker(str(vids))
+    for _ in range(2):
+        found = [item.relative_path for item in walker]
+        assert found == ["m/1.mp4", "m/sub/2.mp4", "z/3.mp4", "m/a/y/4.mp4"]
+        assert walker.read_before == [str(vids / name) for name in ("a", "b", "m/a/b", "m/a/y/c")]
+
+
+def test_of_two_links_to_a_folder_elsewhere_the_first_is_followed(tmp_path):
+    tree(tmp_path, {"vids/d/1.mp4": b"x", "elsewhere/sub/2.mp4": b"x"})
+    for link in ("c", "b", "d/a"):
+        (tmp_path / "vids" / link).symlink_to(tmp_path / "elsewhere")
+    walker = Walker(str(tmp_path / "vids"))
+    assert [item.relative_path for item in walker] == ["d/1.mp4", "b/sub/2.mp4"]
+    assert walker.read_before == [str(tmp_path / "vids" / link) for link in ("c", "d/a")]
 
 
 def test_odd_names_are_found_and_can_be_opened(tmp_path):

@@ -17,7 +17,7 @@ from watching import WatchBench, clip, name
 import camio_import.hooks
 import camio_import.watch
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
-from camio_import.errors import ExitCode, Refused, Unreachable
+from camio_import.errors import BadAnswer, ExitCode, Refused, Unreachable
 from camio_import.hooks import Camera, CheckedHook, HookContext, JobPlan, JobRequest, Shard, ShardReport
 from camio_import.hooks.loader import find_hook, ready_hook
 from camio_import.intake import Intake
@@ -71,6 +71,37 @@ class Service:
 
     def register_shard(self, *, report: ShardReport) -> None:
         self.registered += [each.sha1 for each in report.delivered]
+
+
+# --- what waits and is replaced -------------------------------------------------------------
+
+
+def move_over(watch_bench: WatchBench) -> None:
+    (watch_bench.folder / "a" / name(1)).replace(watch_bench.folder / "b" / name(1))
+
+
+def overwrite_with_a_broken_one(watch_bench: WatchBench) -> None:
+    watch_bench.put("b/" + name(1), clip(2, 50)[:300])
+
+
+@pytest.mark.parametrize("change", [move_over, overwrite_with_a_broken_one])
+@pytest.mark.parametrize("has_job", [False, True])
+def test_a_clip_that_is_replaced_while_it_waits_keeps_no_shard_open(watch_bench, change, has_job):
+    watch_bench.put("a/" + name(1), clip(1))
+    watch_bench.put("b/" + name(1), clip(2, 50))
+    faults = watch_bench.box.faults
+    if has_job:
+        faults.add(Fault(status=503, times=None))
+        watch_bench.bench.run(patience_s=5).must(ExitCode.UNREACHABLE)
+        faults.clear()
+    faults.add(Fault(status=503, headers={"Retry-After": "300"}, times=2))
+    ran = watch_bench.run({20: lambda: change(watch_bench)}, until_s=4000, leap_s=5, give_up_s=60)
+    assert (ran.summary.pending, ran.summary.shards_open) == (0, 0)
+    assert [job.status for job in watch_bench.box.jobs()] == ["complete"]
+    again = watch_bench.bench.run()
+    assert (again.summary.pending, again.summary.shards_open) == (0, 0)
+    assert watch_bench.bench.rows("SELECT * FROM shard WHERE registered_at IS NULL") == []
+    watch_bench.bench.assert_accounted(versions=[clip(2, 50), clip(2, 50)[:300]])
 
 
 # --- batches ----------------------------------------------------------------------------------
@@ -707,3 +738,21 @@ def test_no_statement_of_a_watch_looks_at_every_file_ever_seen(watch_bench, tmp_
     assert watch_bench.jobs()
     assert len(asked) > 50
     assert not list(scans_of_all_files(asked, tmp_path / "empty.db"))
+
+
+@pytest.mark.parametrize("ends_by", [None, BadAnswer("no")])
+def test_a_session_leaves_no_threads_behind(watch_bench, ends_by):
+    class Ends(Service):
+        def post_clip(self, **kwargs: Any) -> Receipt:
+            if ends_by is not None:
+                raise ends_by
+            return super().post_clip(**kwargs)
+
+    for number in range(3):
+        watch_bench.put(name(number), clip(number))
+    before = set(threading.enumerate())
+    watched = watch_bench.run(until_s=60, hook=Ends())
+    assert (watched.summary.stopped_because == "no") == (ends_by is not None)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive(), thread.name

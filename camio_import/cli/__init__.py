@@ -87,7 +87,7 @@ def _show_defect(error: Exception) -> int:
     import traceback
 
     from camio_import import __version__
-    from camio_import.transport import SecretFilter
+    from camio_import.secret import SecretFilter
 
     secrets = tuple(value for name, value in os.environ.items() if name.startswith("CAMIO_"))
     details = SecretFilter(secrets).clean(f"camio-import {__version__}\n" + "".join(traceback.format_exception(error)))

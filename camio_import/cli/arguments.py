@@ -194,7 +194,8 @@ def add_output_options(parser: argparse._ActionsContainer) -> None:
         "-q",
         "--quiet",
         action="store_true",
-        help="show nothing, but why a run ended early; the exit status tells the rest",
+        help="show nothing, but why a run ended early; the exit status tells the rest; with -v, the details are in the"
+        " log file alone",
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import shutil
 import sys
 import tempfile
 from array import array
@@ -17,12 +19,14 @@ from typing import TYPE_CHECKING
 
 from camio_import.cli.arguments import Parser, add_reading_options
 from camio_import.cli.options import extensions_from, folder_from, is_terminal, reader_from, zone_from
-from camio_import.display import count, duration, moment, shortened, shown, size, table
+from camio_import.cli.summary import VIDEO_ENDINGS, left_alone, most_names_do_not_match
+from camio_import.display import columns_wide, count, duration, fitting_table, moment, shortened, shown, size, wrapped
 from camio_import.errors import ExitCode
-from camio_import.model import FoundFile
+from camio_import.model import FoundFile, Reason, Rejected
 
 if TYPE_CHECKING:
     from camio_import.ledger_report import FileRow, LedgerReport
+    from camio_import.patterns import Proposal
     from camio_import.progress import Event, Reporter
     from camio_import.walker import Walker
 
@@ -55,7 +59,10 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when every file could be sent as it is, 3 when something needs a look."""
+    """0 when every file could be sent as it is, 3 when something needs a look.
+
+    Without a pattern that is judged by the names and by what the system says of the files: no video is opened.
+    """
     options = parser().parse_strictly(arguments)
     folder = folder_from(options.folder)
     if options.regex is None:
@@ -71,45 +78,95 @@ def _propose(options: argparse.Namespace, folder: Path) -> int:
     from camio_import.walker import Walker
 
     walker = Walker(str(folder), extensions_from(options))
-    names = [item.relative_path for item in _first_files(walker)]
+    seen = _first_files(walker, listed=None if options.all else LISTED)
+    names = [file.relative_path for file in seen.files]
     if not names:
-        print(f"There are no videos below {shown(str(folder))} ({_endings(options)}).")
-        if walker.ignored:
-            endings = ", ".join(
-                f"{files:,} {shown(ending or 'without ending')}" for ending, files in walker.ignored.most_common(5)
-            )
-            print(f"There are other files: {endings}. Their ending can be given with --ext.")
+        usable = " that can be sent" if seen.rejected.total else ""
+        print(f"There are no videos{usable} below {shown(str(folder))} ({_endings(options)}).")
+        _print_rest(seen, walker)
+        if walker.ignored and VIDEO_ENDINGS.isdisjoint(walker.ignored):
+            print("If there are videos among them, name their ending with --ext.")
         return int(ExitCode.INCOMPLETE)
     proposals = propose(names, str(folder), walker.root, zone=zone_from(options.timezone), now=datetime.now(UTC))
-    print(f"Looked at the names of {count(len(names), 'video')}, such as {shown(shortened(names[0], 50))}.")
+    first = "" if seen.is_whole else "the first "
+    print(f"Looked at the names of {first}{count(len(names), 'video')}, such as {shown(shortened(names[0], 50))}.")
     if not proposals:
         print(
             "\nNo pattern was found in them. Somebody who knows regular expressions can write one:\n"
             "it has to match the whole path and to have a group (?P<camera>…); see docs/regex.md."
         )
+        _print_rest(seen, walker)
         return int(ExitCode.INCOMPLETE)
+    _print_proposals(proposals)
+    best = proposals[0].pattern
+    misfits = _misfits(seen, options, folder, best)
+    _print_heading("Names that the first pattern does not read", misfits)
+    _print_rest(seen, walker)
+    print(wrapped("\nNo video has been opened for this: the check with a pattern finds those that are damaged."))
+    print(f'\nNext:\n  -> camio-import check --regex "{best}" {shlex.quote(str(folder))}')
+    return int(ExitCode.INCOMPLETE if misfits.total or seen.rejected.total else ExitCode.OK)
+
+
+def _print_proposals(proposals: Sequence[Proposal]) -> None:
     print("\nThese patterns fit; the first one fits best. Check what it reads, then use it:")
     for number, proposal in enumerate(proposals, start=1):
         print(f'\n{number}.  --regex "{proposal.pattern}"')
-        print(f"    {shown(proposal.explanation)} Fits {proposal.matched:,} of {proposal.total:,}.")
+        print(wrapped(f"    {shown(proposal.explanation)} Fits {proposal.matched:,} of {proposal.total:,}."))
         rows = [
-            (shown(shortened(path, 36)), shown(reading.camera_name), moment(reading.starts_at) or "(not in the name)")
+            (
+                shown(shortened(path, 36)),
+                shown(shortened(reading.camera_name, 24)),
+                moment(reading.starts_at) or "(not in the name)",
+            )
             for path, reading in proposal.examples[:3]
         ]
-        print(_indented(table(rows, header=("FILE", "CAMERA", "START (UTC)"))))
-    best = proposals[0].pattern
-    print(f'\nNext:\n  -> camio-import check --regex "{best}" {shlex.quote(str(folder))}')
-    return int(ExitCode.OK)
+        header = ("FILE", "CAMERA", "START (UTC)")
+        print(_indented(fitting_table(rows, header=header, columns=_columns() - 4)))
 
 
-def _first_files(walker: Walker) -> Iterator[FoundFile]:
-    found = 0
+@dataclass(slots=True)
+class _FirstFiles:
+    """What was seen before a pattern is known: the first videos, and what cannot be sent under any pattern.
+
+    `is_whole` is False when there are more videos, which were not looked at.
+    """
+
+    rejected: _Findings
+    files: list[FoundFile] = field(default_factory=list)
+    is_whole: bool = True
+
+
+def _first_files(walker: Walker, *, listed: int | None) -> _FirstFiles:
+    seen = _FirstFiles(_Findings(listed))
     for item in walker:
-        if isinstance(item, FoundFile):
-            yield item
-            found += 1
-            if found >= SAMPLE_FILES:
-                return
+        if isinstance(item, Rejected):
+            seen.rejected.add(f"{shown(item.path)}\n      {shown(item.detail)}")
+        elif len(seen.files) >= SAMPLE_FILES:
+            seen.is_whole = False
+            break
+        elif not os.access(item.path, os.R_OK):
+            seen.rejected.add(f"{shown(item.path)}\n      {Reason.NO_PERMISSION.phrase}")
+        else:
+            seen.files.append(item)
+    return seen
+
+
+def _misfits(seen: _FirstFiles, options: argparse.Namespace, folder: Path, pattern: str) -> _Findings:
+    """The files whose names the pattern does not read, and why."""
+    reader = reader_from(argparse.Namespace(**{**vars(options), "regex": pattern}), folder)
+    misfits = _Findings(seen.rejected.listed)
+    for file in seen.files:
+        reading = reader.read_path(file)
+        if isinstance(reading, Rejected):
+            misfits.add(f"{shown(file.path)}\n      {shown(reading.detail)}")
+    return misfits
+
+
+def _print_rest(seen: _FirstFiles, walker: Walker) -> None:
+    _print_heading("Would not be sent, whatever the pattern", seen.rejected)
+    _print_left_alone(walker)
+    if not seen.is_whole:
+        print(f"\nThe files behind the first {SAMPLE_FILES:,} videos were not looked at.")
 
 
 def _endings(options: argparse.Namespace) -> str:
@@ -149,18 +206,23 @@ def _check(options: argparse.Namespace, folder: Path) -> int:
             is_fine = _Report(report, listed=None if options.all else LISTED).show()
     if reader.pattern.uses_local_time and options.timezone is None:
         print("\nThe times in the names were taken for UTC. If they are local times, give --timezone.")
-    if walker.ignored:
-        others = ", ".join(
-            f"{files:,} {shown(ending or 'without ending')}" for ending, files in walker.ignored.most_common(5)
-        )
-        print(f"\nLeft alone, because of their ending: {others}.")
+    _print_left_alone(walker)
     if summary.stopped_because:
         print(f"\nStopped early: {shown(summary.stopped_because)} The figures above are not complete.")
         return summary.exit_code
     if not summary.found:
         print(f"\nNo video was found ({_endings(options)}).")
         return int(ExitCode.INCOMPLETE)
+    if most_names_do_not_match(summary):
+        print("\nMost names do not match the pattern. Next, for patterns that fit them:")
+        print(f"  -> camio-import check {shlex.quote(str(folder))}")
     return int(ExitCode.OK if is_fine else ExitCode.INCOMPLETE)
+
+
+def _print_left_alone(walker: Walker) -> None:
+    lines = left_alone(walker.ignored)
+    if lines:
+        print("\n" + wrapped("\n".join(lines)))
 
 
 class _WithoutMessages:
@@ -210,8 +272,8 @@ class _Report:
         problems = [
             self._show_skipped(),
             self._show_duplicates(),
-            self._heading("Would be sent, but look at this first", self._warned.lines, self._warned.total),
-            self._heading("Times that jump: was a recorder's clock wrong?", self._jumps.lines, self._jumps.total),
+            _print_heading("Would be sent, but look at this first", self._warned),
+            _print_heading("Times that jump: was a recorder's clock wrong?", self._jumps),
         ]
         if not any(problems):
             print("\nEvery file can be sent as it is.")
@@ -246,16 +308,14 @@ class _Report:
                     )
 
     def _show_cameras(self) -> None:
-        rows = []
+        amounts, starts = [], []
         for camera in self._ledger.cameras():
             if camera.name:
-                rows.append((
-                    shown(camera.name), f"{camera.files:,}", size(camera.size_bytes), moment(camera.first_start),
-                    moment(camera.last_start), duration(camera.total_duration_s),
-                ))  # fmt: skip
-        if rows:
-            header = ("CAMERA", "FILES", "SIZE", "FIRST START (UTC)", "LAST START (UTC)", "LENGTH")
-            print(table(rows, header=header, right=(1, 2, 5)))
+                name, length = shown(camera.name), duration(camera.total_duration_s)
+                amounts.append((name, f"{camera.files:,}", size(camera.size_bytes), length))
+                starts.append((name, moment(camera.first_start), moment(camera.last_start)))
+        if amounts:
+            print(_camera_tables(amounts, starts))
         if self._sources:
             where = {"regex": "the name", "container": "the video itself", "mtime": "the time last written"}
             several = ", ".join(f"{where[source]} ({files:,})" for source, files in sorted(self._sources.items()))
@@ -266,14 +326,16 @@ class _Report:
             f"{shown(file.path)}\n      {shown(file.detail)}"
             for file in self._limited(self._ledger.files(state="skipped"))
         ]
-        return self._heading("Would not be sent", lines, self._ledger.states()["skipped"])
+        skipped = _Findings(self._listed, lines, self._ledger.states()["skipped"])
+        return _print_heading("Would not be sent", skipped)
 
     def _show_duplicates(self) -> bool:
         lines = [
             f"{shown(file.path)}\n      is a copy of {shown(file.duplicate_of_path or '?')}"
             for file in self._limited(self._ledger.files(state="duplicate"))
         ]
-        return self._heading("Copies of other files, not sent again", lines, self._ledger.states()["duplicate"])
+        duplicates = _Findings(self._listed, lines, self._ledger.states()["duplicate"])
+        return _print_heading("Copies of other files, not sent again", duplicates)
 
     def _limited(self, files: Iterator[FileRow]) -> Iterator[FileRow]:
         for number, file in enumerate(files):
@@ -281,15 +343,32 @@ class _Report:
                 return
             yield file
 
-    def _heading(self, what: str, lines: list[str], total: int) -> bool:
-        if not total:
-            return False
-        print(f"\n{what} ({total:,}):")
-        for line in lines:
-            print(f"  {line}")
-        if total > len(lines):
-            print(f"  … and {total - len(lines):,} more; --all names them.")
-        return True
+
+def _camera_tables(amounts: Sequence[tuple[str, ...]], starts: Sequence[tuple[str, ...]]) -> str:
+    """A table with all of the cameras' columns; where it would be wider than the terminal, two with fewer."""
+    both = [(*amount[:3], *start[1:], amount[3]) for amount, start in zip(amounts, starts, strict=True)]
+    header = ("CAMERA", "FILES", "SIZE", "FIRST START (UTC)", "LAST START (UTC)", "LENGTH")
+    one = fitting_table(both, header=header, right=(1, 2, 5))
+    if max(map(columns_wide, one.splitlines())) <= _columns():
+        return one
+    first = fitting_table(amounts, header=("CAMERA", "FILES", "SIZE", "LENGTH"), right=(1, 2, 3))
+    return f"{first}\n\n{fitting_table(starts, header=('CAMERA', 'FIRST START (UTC)', 'LAST START (UTC)'))}"
+
+
+def _print_heading(what: str, findings: _Findings) -> bool:
+    """Print what was found, if there is anything: whether there is."""
+    if not findings.total:
+        return False
+    print(f"\n{what} ({findings.total:,}):")
+    for line in findings.lines:
+        print(f"  {line}")
+    if findings.total > len(findings.lines):
+        print(f"  … and {findings.total - len(findings.lines):,} more; --all names them.")
+    return True
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def _indented(text: str) -> str:

@@ -12,6 +12,7 @@ from camio_import.cli.arguments import Parser
 from camio_import.cli.station_file import OF_A_FOLDER
 from camio_import.display import shown, table
 from camio_import.errors import ExitCode
+from camio_import.secret import SecretFilter
 
 if TYPE_CHECKING:
     from camio_import.cli.settings import FolderSettings, Settings
@@ -119,7 +120,6 @@ class _Hiding:
 
     def __init__(self, settings: Settings) -> None:
         from camio_import.cli.wiring import hook_data_of, log_secrets
-        from camio_import.transport import SecretFilter
 
         variables = {name: text for name, text in os.environ.items() if name in _SECRET_VARIABLES}
         secrets = log_secrets(_with_numbers_as_texts(hook_data_of(settings)), variables)

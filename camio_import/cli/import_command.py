@@ -8,12 +8,21 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camio_import import __version__
+from camio_import.cli import VERBS
 from camio_import.cli.import_parser import USAGE, parser
-from camio_import.cli.options import BoxAddress, box_address, extensions_from, folder_from, reader_from
+from camio_import.cli.options import (
+    BoxAddress,
+    box_address,
+    command_meant,
+    extensions_from,
+    folder_from,
+    reader_from,
+)
 from camio_import.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -29,18 +38,31 @@ def main(arguments: Sequence[str]) -> int:
         return int(ExitCode.USAGE)
     from camio_import.cli.settings import settings_from
 
-    settings = settings_from(arguments, os.environ)
+    try:
+        settings = settings_from(arguments, os.environ)
+    except UsageError:
+        _refuse_other_command(arguments)
+        raise
     if settings.is_watch:
         from camio_import.cli.watching import run_watch
 
         return run_watch(settings)
     options = settings.options
-    folder = folder_from(options.places[0] if options.places else None)
+    folder = folder_from(options.places[0] if options.places else None, arguments=arguments)
     hook_spec, box_text = split_targets(options)
     address = box_address(box_text, options.port)
     if options.csv:
         return _print_csv(settings, folder, hook_spec, address)
     return run_import(settings, folder, hook_spec, address)
+
+
+def _refuse_other_command(arguments: Sequence[str]) -> None:
+    """Raise UsageError when another command is meant, whose options are none of an import's: `staus --list failed`."""
+    # A word that follows an option may be its value.
+    later = (word for before, word in pairwise(arguments) if word in VERBS and not before.startswith("-"))
+    word = arguments[0] if command_meant(arguments[0]) else next(later, None)
+    if word is not None and not os.path.lexists(word):
+        folder_from(word, arguments=arguments)
 
 
 def split_targets(options: argparse.Namespace) -> tuple[str, str | None]:

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from camio_import.cli.accounts import account_settings, add_account_options, ledger_if_any, open_account
-from camio_import.cli.arguments import Parser, seconds_from
+from camio_import.cli.arguments import LOCAL, Parser, seconds_from
+from camio_import.cli.ledgers import destination_of, ledger_path
 from camio_import.cli.options import is_terminal
 from camio_import.display import columns_wide, count, duration, moment, shown, table, wrapped
-from camio_import.errors import ExitCode, UsageError
+from camio_import.errors import ExitCode, LedgerLocked, LedgerUnusable, UsageError
 from camio_import.workers import Clock, StopRequest, SystemClock
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from camio_import.account import Account, JobInfo
+    from camio_import.cli.accounts import AccountSettings
     from camio_import.ledger_report import LedgerReport
     from camio_import.retry import Backoff
 
@@ -75,12 +77,13 @@ def main(arguments: Sequence[str], *, clock: Clock | None = None, backoff: Calla
     settings = account_settings(options)
     with ledger_if_any(settings) as ledger:
         own = _OwnJobs(settings.ledger, {} if ledger is None else begun_here(ledger))
+    elsewhere = None if own.begun or options.job_id is not None else step_to_local(settings)
     clock, screen = clock or SystemClock(), _Screen(sys.stderr)
     with open_account(
         settings, say=screen.say, clock=clock, backoff=backoff, patience_s=_patience_s(options)
     ) as account:
         if options.job_id is None:
-            return _show_all(account, own, as_json=options.json)
+            return _show_all(account, own, elsewhere, as_json=options.json)
         job = account.job(options.job_id)
         if options.wait and not job.is_complete:
             job = _wait_for(account, job, options.timeout, clock, screen)
@@ -93,6 +96,22 @@ class _OwnJobs:
 
     ledger: Path
     begun: Mapping[str, datetime]
+
+
+def step_to_local(settings: AccountSettings) -> str | None:
+    """The next step of somebody who has imported into the Box inside this program, and asks another account; None when
+    there is no job of such imports."""
+    ledger = ledger_path(None, destination_of("camio", is_local=True, is_testing=False, api_url=""))
+    if settings.is_local or not ledger.exists():
+        return None
+    from camio_import.ledger_report import LedgerReport
+
+    try:
+        with LedgerReport(ledger) as report:
+            has_job = bool(begun_here(report))
+    except (LedgerLocked, LedgerUnusable):  # it is not the one that was asked for
+        return None
+    return f"For what was imported into the Box inside this program, add: --api_url {LOCAL}" if has_job else None
 
 
 def _check_together(options: argparse.Namespace) -> None:
@@ -112,7 +131,7 @@ def _patience_s(options: argparse.Namespace) -> float | None:
 # --- all jobs ---------------------------------------------------------------------------------
 
 
-def _show_all(account: Account, own: _OwnJobs, *, as_json: bool) -> int:
+def _show_all(account: Account, own: _OwnJobs, elsewhere: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(account.job_list(), indent=2))
         return int(ExitCode.OK)
@@ -120,6 +139,8 @@ def _show_all(account: Account, own: _OwnJobs, *, as_json: bool) -> int:
     print(jobs_table(jobs, own.begun))
     if any(job.job_id in own.begun for job in jobs):
         print(f"\n* of this ledger: {shown(str(own.ledger))}")
+    if elsewhere is not None:
+        print(wrapped(f"\n{elsewhere}"))
     return int(ExitCode.OK)
 
 

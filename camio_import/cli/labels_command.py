@@ -20,7 +20,7 @@ from camio_import.cli.accounts import (
     ledger_if_any,
     open_account,
 )
-from camio_import.cli.arguments import Parser, seconds_from
+from camio_import.cli.arguments import LOCAL, Parser, seconds_from
 from camio_import.cli.options import is_terminal
 from camio_import.display import count, duration, moment, shown, shown_start
 from camio_import.durable import write_whole
@@ -235,17 +235,24 @@ def _label_list(text: str, what: str) -> list[str]:
 
 
 def _newest_job(settings: AccountSettings) -> str:
-    from camio_import.cli.jobs_command import begun_here
+    from camio_import.cli.jobs_command import begun_here, step_to_local
 
     with ledger_if_any(settings) as ledger:
         begun = {} if ledger is None else begun_here(ledger)
+        is_missing = ledger is None
     job_ids = [job_id for job_id in begun if job_id]
-    if not job_ids:
-        raise UsageError(
-            f"There is no job in the ledger {settings.ledger} yet.",
-            next_step="Give the job's id. To see the ids: camio-import jobs",
-        )
-    return job_ids[-1]
+    if job_ids:
+        return job_ids[-1]
+    if settings.is_local:
+        next_step = f"Import something first: camio-import … DIR {LOCAL}"
+    else:
+        next_step = "Give the job's id. To see the ids: camio-import jobs"
+    raise UsageError(
+        f"Nothing was imported with the ledger {settings.ledger}: there is no such file."
+        if is_missing
+        else f"There is no job in the ledger {settings.ledger} yet.",
+        next_step=step_to_local(settings) or next_step,
+    )
 
 
 # --- the list of jobs -------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def ledger_path(storage: str | None, destination: Destination) -> Path:
     if storage is None:
         return state_folder() / destination.file_name
     path = Path(storage).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path, it says no where it may not look
         raise UsageError(f"--storage {storage} is a folder.", next_step="Give the path of a file in it.")
     return path
 

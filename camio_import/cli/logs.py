@@ -13,7 +13,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from camio_import.errors import UsageError
-from camio_import.transport import SecretFilter
+from camio_import.secret import SecretFilter
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 

@@ -10,22 +10,29 @@ import re
 import shlex
 import stat
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from camio_import.cli import VERBS
 from camio_import.cli.arguments import DEFAULT_PORT, LOCAL
+from camio_import.display import shown
 from camio_import.errors import UsageError
 
 if TYPE_CHECKING:
     from camio_import.reading import ClipReader
 
 
-def folder_from(typed: str | None, *, what: str = "with the videos") -> Path:
-    """The folder that was typed. Raises UsageError when there is none, or it cannot be read."""
+def folder_from(typed: str | None, *, what: str = "with the videos", arguments: Sequence[str] | None = None) -> Path:
+    """The folder that was typed. Raises UsageError when there is none, or it cannot be read.
+
+    `arguments` is the whole command line where a command may stand in the place of the folder, and None elsewhere.
+    """
     if typed is None:
         raise UsageError(f"Which folder {what}? None was given.", next_step="For example: camio-import check ~/videos")
     folder = Path(typed)
@@ -33,17 +40,7 @@ def folder_from(typed: str | None, *, what: str = "with the videos") -> Path:
         with os.scandir(folder):
             pass
     except FileNotFoundError:
-        parent = folder.absolute().parent
-        close = []
-        if parent.is_dir():
-            close = difflib.get_close_matches(folder.name, [child.name for child in parent.iterdir()], n=1)
-        raise UsageError(
-            f"There is no folder {typed}.",
-            next_step=f"Did you mean {Path(typed).parent / close[0]}?"
-            if close
-            else "Is the drive connected?"
-            " Is the name spelled right, with capitals and blanks? (With blanks it has to stand in quotes.)",
-        ) from None
+        raise UsageError(f"There is no folder {typed}.", next_step=_instead_of_folder(typed, arguments)) from None
     except NotADirectoryError:
         raise UsageError(f"{typed} is a file, not a folder.", next_step="Give the folder that it is in.") from None
     except OSError as error:
@@ -52,6 +49,50 @@ def folder_from(typed: str | None, *, what: str = "with the videos") -> Path:
             next_step="Ask whoever manages this computer for permission, or check the drive.",
         ) from error
     return folder
+
+
+def _instead_of_folder(typed: str, arguments: Sequence[str] | None) -> str:
+    """What may have been meant by the name of a folder that is not there, in words for the user."""
+    command = None if arguments is None else command_meant(typed)
+    if arguments is not None and command == typed and typed != arguments[0]:
+        return f"The command comes first: camio-import {_with_command_first(typed, arguments)}"
+    folder = Path(typed)
+    parent = folder.absolute().parent
+    close = []
+    if parent.is_dir():
+        close = difflib.get_close_matches(folder.name, [child.name for child in parent.iterdir()], n=1)
+    meant = [str(folder.parent / close[0])] if close else []
+    if command is not None:
+        meant.append(f"the command {command}")
+    if meant:
+        return f"Did you mean {', or '.join(meant)}?"
+    return (
+        "Is the drive connected?"
+        " Is the name spelled right, with capitals and blanks? (With blanks it has to stand in quotes.)"
+    )
+
+
+def command_meant(word: str) -> str | None:
+    """The command of that name, or of nearly that name; None when it does not look like one.
+
+    A slip hardly ever concerns the first letter, and so “books” is not taken for “hooks”.
+    """
+    name = word.lower()
+    if not name.isalpha():
+        return None
+    near = [verb for verb in VERBS if verb[0] == name[0]]
+    return next(iter(difflib.get_close_matches(name, near, n=1, cutoff=0.8)), None)
+
+
+_MAY_HOLD_SECRETS = ("-a", "-d", "--access", "--hook")
+"""How options begin whose values are not to be shown again."""
+
+
+def _with_command_first(command: str, arguments: Sequence[str]) -> str:
+    if any(argument.startswith(_MAY_HOLD_SECRETS) for argument in arguments):
+        return f"{command} …"
+    at = len(arguments) - 1 - list(reversed(arguments)).index(command)
+    return shlex.join((command, *arguments[:at], *arguments[at + 1 :]))
 
 
 def zone_from(name: str | None) -> tzinfo:
@@ -78,14 +119,17 @@ def zone_from(name: str | None) -> tzinfo:
 
 def reader_from(options: argparse.Namespace, folder: Path) -> ClipReader:
     """What reads the clips of the folder, as the options say."""
+    from camio_import.model import TimeSource
     from camio_import.reading import ClipReader, parse_time_from
     from camio_import.regex_meta import PathPattern
 
+    time_from = parse_time_from(options.time_from)
     pattern = PathPattern(
         options.regex,
         zone=zone_from(options.timezone),
         timestamp_format=options.timestamp_format,
         camera_name_suffix=options.camera_name_suffix,
+        reads_times=TimeSource.REGEX in time_from,
     )
     decisive = [options.regex, options.timezone, options.timestamp_format, options.camera_name_suffix]
     return ClipReader(
@@ -94,7 +138,7 @@ def reader_from(options: argparse.Namespace, folder: Path) -> ClipReader:
         folder=os.path.abspath(folder),  # noqa: PTH100
         options=json.dumps(decisive),
         now=datetime.now(UTC),
-        time_from=parse_time_from(options.time_from),
+        time_from=time_from,
         send_unreadable=options.send_unreadable,
     )
 
@@ -167,7 +211,7 @@ def hook_data_from(text: str | None, file: str | None) -> dict[str, Any]:
 
 def _json_object(text: str, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=partial(_without_repetition, what))
     except json.JSONDecodeError as error:
         raise _json_problem(text, what, error) from error
     except RecursionError as error:
@@ -178,6 +222,15 @@ def _json_object(text: str, what: str) -> dict[str, Any]:
         raise UsageError(
             f"{what} is not a JSON object.", next_step='It has to begin with { and end with }: {"plan": "pro"}'
         )
+    return value
+
+
+def _without_repetition(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values for one key, JSON's readers take the last one: here that may be the dearer plan."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise UsageError(f"{what} has “{shown(twice)}” twice.", next_step="Leave one of them out.")
     return value
 
 

@@ -259,7 +259,7 @@ def _refuse_what_cannot_start(settings: Settings) -> None:
     """Raises the first thing for which the service would end at once, again and again, with nobody looking."""
     from camio_import.cli.start_checks import folders_not_there, obstacles
 
-    for obstacle in obstacles(settings):
+    for obstacle in obstacles(settings, variables={}):
         raise obstacle
     for folder in folders_not_there(settings):
         print(f"camio-import: warning: the folder {shown(str(folder))} cannot be found now", file=sys.stderr)

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from camio_import.cli.import_command import split_targets
-from camio_import.cli.ledgers import ledger_path, refuse_held_by_another
+from camio_import.cli.ledgers import Destination, ledger_path, refuse_held_by_another
 from camio_import.cli.logs import check_log_file
-from camio_import.cli.options import box_address, environment, extensions_from, folder_from, reader_from
-from camio_import.cli.settings import FolderSettings, Settings, variables_with_token
-from camio_import.cli.wiring import destination_from, hook_data_of
-from camio_import.errors import CamioImportError, LedgerUnusable, UsageError
-from camio_import.hooks import HookContext
-from camio_import.hooks.loader import find_hook, ready_hook
+from camio_import.cli.options import BoxAddress, box_address, environment, extensions_from, folder_from, reader_from
+from camio_import.cli.settings import Settings, variables_with_token
+from camio_import.cli.wiring import (
+    check_built_in_hook,
+    context_for,
+    destination_from,
+    hook_data_of,
+    refuse_unwritable_ledger,
+)
+from camio_import.errors import CamioImportError, CredentialsRefused, LedgerUnusable, UsageError
+from camio_import.hooks.loader import FoundHook, find_hook
 from camio_import.ledger_file import lock_path
 from camio_import.ledger_report import LedgerReport
 from camio_import.lock import holder
+from camio_import.workers import StopRequest
 
 
-def obstacles(settings: Settings) -> Iterator[CamioImportError]:
-    """Everything that makes a start impossible, as far as this computer alone can tell. Changes nothing."""
-    options = settings.options
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the files of a run would go. Found out once: a hook module is loaded for it."""
+
+    data: dict[str, Any]
+    found: FoundHook
+    address: BoxAddress
+    destination: Destination
+
+
+def obstacles(settings: Settings, variables: Mapping[str, str] | None = None) -> Iterator[CamioImportError]:
+    """Everything that makes a start impossible, as far as this computer alone can tell.
+
+    `variables` are the `CAMIO_…` ones that the start will have: those of this process, unless they are given.
+    Changes nothing and asks nobody. What only the hook of somebody else may know of its settings is not
+    among it: that would have to be made for it.
+    """
+    target = None
     try:
-        data = hook_data_of(settings)
-        hook_spec, box_text = split_targets(options)
-        destination = destination_from(find_hook(hook_spec), data, box_address(box_text, options.port))
+        target = _target(settings)
     except CamioImportError as error:
         yield error
-        return
-    checks: list[Callable[[], object]] = [
-        partial(variables_with_token, settings, data, environment()),
-        *(partial(_check_folder, folder) for folder in settings.folders),
-        partial(_check_storage, options.storage, partial(ledger_path, options.storage, destination), destination.label),
-    ]
-    if not settings.is_watch and options.places:
-        checks.append(partial(folder_from, options.places[0]))
-    if options.log_file is not None:
-        checks.append(partial(check_log_file, options.log_file))
-    for check in checks:
+    for check in _checks(settings, target, environment() if variables is None else variables):
         try:
             check()
         except CamioImportError as error:
@@ -53,22 +64,41 @@ def check_new_session(settings: Settings) -> None:
     """Raise what would end a new session of a watch at once, while the present one is still running.
 
     Raises:
-        CamioImportError: the first of `obstacles`; or another program holds the ledger; or the
-            hook `camio` refuses its settings.
+        CamioImportError: the first of `obstacles`; or another program holds the ledger.
     """
-    for obstacle in obstacles(settings):
-        raise obstacle
-    options, data = settings.options, hook_data_of(settings)
-    hook_spec, box_text = split_targets(options)
-    found, address = find_hook(hook_spec), box_address(box_text, options.port)
-    refuse_held_by_another(ledger_path(options.storage, destination_from(found, data, address)))
-    if found.name != "camio":  # one of somebody else may not like to be made twice
-        return
-    if address.is_local:
-        data = {**data, "api_url": "http://127.0.0.1", "access_token": "local"}
-    variables = variables_with_token(settings, data, environment())
-    context = HookContext(data=data, environment=variables, host=address.host, port=address.port, logger=_silent())
-    ready_hook(found, context).close()
+    target = _target(settings)
+    for check in _checks(settings, target, environment()):
+        check()
+    refuse_held_by_another(ledger_path(settings.options.storage, target.destination))
+
+
+def _target(settings: Settings) -> _Target:
+    data = hook_data_of(settings)
+    hook_spec, box_text = split_targets(settings.options)
+    address = box_address(box_text, settings.options.port)
+    found = find_hook(hook_spec)
+    return _Target(data, found, address, destination_from(found, data, address))
+
+
+def _checks(settings: Settings, target: _Target | None, variables: Mapping[str, str]) -> Iterator[Callable[[], object]]:
+    """What is to be called, each of which raises what it finds; `target` is None when it cannot be told."""
+    options = settings.options
+    if target is not None:
+        yield partial(_check_hook, settings, target, variables)
+        yield partial(_check_ledger, options, target.destination)
+    for folder in settings.folders:
+        yield partial(_refuse_file, folder.folder)
+        yield from _reading_checks(folder.options, folder.folder)
+    if not settings.is_watch:
+        if options.places:
+            yield partial(folder_from, options.places[0])
+        yield from _reading_checks(options, Path(*options.places[:1]))
+    if options.log_file is not None:
+        yield partial(check_log_file, options.log_file)
+
+
+def _reading_checks(options: argparse.Namespace, folder: Path) -> tuple[Callable[[], object], ...]:
+    return partial(reader_from, options, folder), partial(extensions_from, options)
 
 
 def refuse_files_as_folders(settings: Settings) -> None:
@@ -87,35 +117,36 @@ def _refuse_file(folder: Path) -> None:
         raise UsageError(f"{folder} is a file, not a folder.", next_step="Give the folder that it is in.")
 
 
-def _check_folder(folder: FolderSettings) -> None:
-    _refuse_file(folder.folder)
-    reader_from(folder.options, folder.folder)
-    extensions_from(folder.options)
+def _check_hook(settings: Settings, target: _Target, variables: Mapping[str, str]) -> None:
+    """The token can be read, and a hook of this program's own takes the settings. Raises CamioImportError."""
+    options, address = settings.options, target.address
+    with_token = variables_with_token(settings, target.data, variables)
+    context = context_for(options, target.data, with_token, address, StopRequest())
+    try:
+        check_built_in_hook(target.found, replace(context, logger=_silent()), address)
+    except CredentialsRefused:
+        if not options.dry_run:  # which needs no token
+            raise
 
 
-def _check_storage(storage: str | None, ledger: Callable[[], Path], destination: str) -> None:
-    """The ledger can be written, or made. Raises UsageError."""
-    path = ledger()
+def _check_ledger(options: argparse.Namespace, destination: Destination) -> None:
+    """The ledger can be written, or made, and is that of the destination. Raises UsageError."""
+    path = ledger_path(options.storage, destination)
     if holder(lock_path(path)) is not None:
-        return  # it is in use, so that it can be used
-    there = next(each for each in (path, *path.absolute().parents) if os.path.exists(each))  # noqa: PTH110
-    if (there != path and not there.is_dir()) or not os.access(there, os.W_OK):
-        after = "" if storage is None else " after --storage"
-        raise UsageError(
-            f"The ledger {path} cannot be written: {there} does not allow it.",
-            next_step=f"Check the path{after}, and whose folder it is.",
-        )
-    if there != path or not path.stat().st_size:
+        return  # it is in use, perhaps by this very process: see `LedgerReport`
+    if not options.dry_run:  # which writes into a copy
+        refuse_unwritable_ledger(path, options.storage)
+    if not path.exists() or not path.stat().st_size:
         return
     with LedgerReport(path) as report:
-        if report.destination not in ("", destination):
+        if report.destination not in ("", destination.label):
             raise LedgerUnusable(
-                f"The ledger {path} records what was sent to “{report.destination}”, not to “{destination}”.",
+                f"The ledger {path} records what was sent to “{report.destination}”, not to “{destination.label}”.",
                 next_step="Give this import a ledger of its own with --storage FILE.",
             )
 
 
-def _silent() -> Any:
+def _silent() -> logging.Logger:
     """A logger that says nothing: what the hook warns of is said when a session begins."""
     logger = logging.Logger("silent")
     logger.addHandler(logging.NullHandler())

@@ -10,9 +10,10 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -34,7 +35,7 @@ from camio_import.model import utc_milliseconds
 
 if TYPE_CHECKING:
     from camio_import.cli.settings import Settings
-    from camio_import.ledger_report import CameraCounts, FileRow, LedgerReport
+    from camio_import.ledger_report import CameraCounts, FileRow, JobCounts, JobRow, LedgerReport, ReasonCount
 
 DESCRIPTION = """\
 Shows what the ledger knows: what was sent, what was not, and why. It works
@@ -92,14 +93,14 @@ def parser() -> Parser:
 
 
 @dataclass(frozen=True, slots=True)
-class _Overview:
-    """What is shown, and what the exit status tells. `troubles` are those of a station: why it is not working."""
+class _Standing:
+    """What the exit status tells. `troubles` are those of a station: why it is not working. `is_anything_left`:
+    something was not sent, or is not on its way, or has been for too long."""
 
-    report: LedgerReport
-    below: str | None
     station: StationStatus
     quiet: list[QuietCamera]
     troubles: list[str]
+    is_anything_left: bool
 
     @property
     def alarms(self) -> list[str]:
@@ -107,27 +108,22 @@ class _Overview:
         return [*self.troubles, *(camera.sentence for camera in self.quiet)]
 
     @property
-    def is_anything_left(self) -> bool:
-        """Something was not sent, or is not on its way, or has been for too long."""
-        states = self.report.states(self.below)
-        if states["skipped"] or states["failed"] or self.station.was_watch_cut_off or self.station.paused:
-            return True
-        if self.station.is_watching:
-            return self.station.is_waiting_for_long or self._is_anything_late()
-        if any(states[state] for state in ("found", "assigned", "uploading")) or self.station.landing:
-            return True
-        return self.below is None and bool(self.report.awaiting_job() or self.report.job_counts().open)
+    def exit_code(self) -> ExitCode:
+        if self.alarms:
+            return ExitCode.QUIET
+        return ExitCode.INCOMPLETE if self.is_anything_left else ExitCode.OK
 
-    def _is_anything_late(self) -> bool:
-        late = self.station.now - ON_ITS_WAY_FOR
-        if any(file.found_at < late for file in self.report.files(state="pending", below=self.below)):
-            return True
-        if self.below is not None:
-            return False
-        if any(job.created_at < late for job in self.report.jobs(only_open=True, limit=1)):
-            return True
-        oldest = self.report.oldest_awaiting_job()
-        return oldest is not None and oldest < late
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What the overview counts and names. `open_jobs` are the first `MOST_OPEN_JOBS`."""
+
+    destination: str
+    cameras: list[CameraCounts]
+    reasons: list[ReasonCount]
+    awaiting_job: int
+    job_counts: JobCounts
+    open_jobs: list[JobRow]
 
 
 def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
@@ -150,20 +146,24 @@ def main(arguments: Sequence[str], *, now: Callable[[], datetime] = lambda: date
     if options.csv:
         return print_csv(path, below, state=options.list)
     with LedgerReport(path) as report:
-        at = now()
-        quiet = quiet_cameras(report, _limits(options, settings), at, below=below)
-        station = station_status(report, at, below=below)
-        ought_to_watch = settings is not None and settings.is_watch
-        overview = _Overview(report, below, station, quiet, station.troubles if ought_to_watch else [])
+        # A running import or watch commits between any two questions: what is shown and the exit status are of one
+        # moment. Nothing is printed before it is over, since a pipe may be read as slowly as its reader likes, and
+        # the ledger's log would grow for as long.
+        with report.snapshot():
+            standing = _standing(report, settings, options, now(), below)
+            if options.list:
+                files = _files_to_list(report, options.list, below)
+            elif options.json:
+                document = _document(report, standing, below)
+            else:
+                figures = _figures(report, below)
         if options.list:
-            _print_list(overview, options)
+            _print_list(standing, files, options)
         elif options.json:
-            _print_json(overview)
+            print(json.dumps(_plain(document), indent=2))
         else:
-            _print_overview(overview, options, path)
-        if overview.alarms:
-            return int(ExitCode.QUIET)
-        return int(ExitCode.INCOMPLETE if overview.is_anything_left else ExitCode.OK)
+            _print_overview(standing, figures, options, below, path)
+        return int(standing.exit_code)
 
 
 # --- what is asked for ------------------------------------------------------------------------
@@ -197,6 +197,75 @@ def _limits(options: argparse.Namespace, settings: Settings | None) -> SilenceLi
     return SilenceLimits(everyone_s, settings.camera_silence_s)
 
 
+# --- what the ledger says -----------------------------------------------------------------------
+
+
+def _standing(
+    report: LedgerReport, settings: Settings | None, options: argparse.Namespace, at: datetime, below: str | None
+) -> _Standing:
+    quiet = quiet_cameras(report, _limits(options, settings), at, below=below)
+    station = station_status(report, at, below=below)
+    ought_to_watch = settings is not None and settings.is_watch
+    troubles = station.troubles if ought_to_watch else []
+    return _Standing(station, quiet, troubles, _is_anything_left(report, station, below))
+
+
+def _is_anything_left(report: LedgerReport, station: StationStatus, below: str | None) -> bool:
+    states = report.states(below)
+    if states["skipped"] or states["failed"] or station.was_watch_cut_off or station.paused:
+        return True
+    if station.is_watching:
+        return station.is_waiting_for_long or _is_anything_late(report, station.now - ON_ITS_WAY_FOR, below)
+    if any(states[state] for state in ("found", "assigned", "uploading")) or station.landing:
+        return True
+    return below is None and bool(report.awaiting_job() or report.job_counts().open)
+
+
+def _is_anything_late(report: LedgerReport, late: datetime, below: str | None) -> bool:
+    oldest = [report.oldest_pending(below)]
+    if below is None:
+        oldest += [job.created_at for job in report.jobs(only_open=True, limit=1)]
+        oldest.append(report.oldest_awaiting_job())
+    return any(at is not None and at < late for at in oldest)
+
+
+def _figures(report: LedgerReport, below: str | None) -> _Figures:
+    return _Figures(
+        report.destination, report.cameras(below), report.reasons(below), report.awaiting_job(), report.job_counts(),
+        report.jobs(only_open=True, limit=MOST_OPEN_JOBS),
+    )  # fmt: skip
+
+
+def _document(report: LedgerReport, standing: _Standing, below: str | None) -> dict[str, Any]:
+    """What `--json` prints."""
+    station = standing.station
+    return {
+        "destination": report.destination,
+        "running_pid": station.pid,
+        **station_keys(station),
+        "station_troubles": standing.troubles,
+        "quiet_cameras": [asdict(camera) for camera in standing.quiet],
+        "awaiting_job": report.awaiting_job(),
+        "states": dict(report.states(below)),
+        "cameras": [asdict(camera) for camera in report.cameras(below)],
+        "reasons": [asdict(row) for row in report.reasons(below)],
+        "jobs": [asdict(job) for job in report.jobs()],
+        "runs": [asdict(run) for run in report.runs()],
+    }
+
+
+def _files_to_list(report: LedgerReport, state: str, below: str | None) -> Iterable[FileRow]:
+    """The files in the state. Those of the first page are of this moment, so that a list of up to that length agrees
+    with the exit status. A longer one is read on as it is printed, each page as it is by then: all of it could be kept
+    neither in memory nor, for a reader who takes hours, in a snapshot."""
+    from camio_import.ledger_file import PAGE_ROWS
+
+    if state == LANDING:
+        return ()
+    files = report.files(state=state, below=below)
+    return chain(list(islice(files, PAGE_ROWS)), files)
+
+
 # --- overview ---------------------------------------------------------------------------------
 
 
@@ -214,31 +283,31 @@ def _say_path(path: str, *, indent: int) -> None:
     print(" " * indent + shortened(shown(path), _columns() - indent))
 
 
-def _print_overview(overview: _Overview, options: argparse.Namespace, path: Path) -> None:
-    report, below = overview.report, overview.below
+def _print_overview(
+    standing: _Standing, figures: _Figures, options: argparse.Namespace, below: str | None, path: Path
+) -> None:
     print(f"Ledger {shown(str(path))}")
-    _say(f"of what was sent to {shown(report.destination)}.")
-    for line in run_lines(overview.station):
+    _say(f"of what was sent to {shown(figures.destination)}.")
+    for line in run_lines(standing.station):
         _say(line)
     if below is not None:
         print(f"Only what is below {shown(below)}.")
-    if overview.troubles:
+    if standing.troubles:
         _say("\nThe station is not working:")
-        for trouble in overview.troubles:
+        for trouble in standing.troubles:
             _say(f"  {trouble}")
-    if overview.quiet:
+    if standing.quiet:
         _say("\nQuiet cameras:")
-        for camera in overview.quiet:
+        for camera in standing.quiet:
             _say(f"  {camera.sentence}")
-    for line in folder_lines(overview.station, _columns()):
+    for line in folder_lines(standing.station, _columns()):
         _say(line)
-    cameras = report.cameras(below)
-    if cameras:
-        _print_cameras(cameras)
+    if figures.cameras:
+        _print_cameras(figures.cameras)
     else:
         print("\nIt holds no files" + (" from there." if below else "."))
-    _print_reasons(report, below, options)
-    _print_jobs(report, is_watching=overview.station.is_watching)
+    _print_reasons(figures.reasons, options)
+    _print_jobs(figures, is_watching=standing.station.is_watching)
     if options.storage is None and options.config is None:
         _print_other_ledgers(path)
 
@@ -277,8 +346,7 @@ def _print_other_ledgers(path: Path) -> None:
             print(f"  camio-import status --storage {shlex.quote(shown(str(other)))}")
 
 
-def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Namespace) -> None:
-    reasons = report.reasons(below)
+def _print_reasons(reasons: Sequence[ReasonCount], options: argparse.Namespace) -> None:
     if not reasons:
         return
     print("\nNot sent:")
@@ -295,8 +363,8 @@ def _print_reasons(report: LedgerReport, below: str | None, options: argparse.Na
         print(f"    camio-import status --list {state}{''.join(arguments)}")
 
 
-def _print_jobs(report: LedgerReport, *, is_watching: bool) -> None:
-    counts, awaiting = report.job_counts(), report.awaiting_job()
+def _print_jobs(figures: _Figures, *, is_watching: bool) -> None:
+    counts, awaiting = figures.job_counts, figures.awaiting_job
     if any((counts.complete, counts.open, counts.lost)):
         lost = f" {counts.lost} without an answer." if counts.lost else ""
         _say(f"\nJobs: {count(counts.complete, 'job')} complete, {counts.open:,} open.{lost}")
@@ -306,7 +374,7 @@ def _print_jobs(report: LedgerReport, *, is_watching: bool) -> None:
         verb = "is" if awaiting == 1 else "are"
         when = "when no more come" if is_watching else "by the next import or watch"
         _say(f"  {count(awaiting, 'file')} {verb} delivered and still without a job: it is asked for {when}.")
-    for job in report.jobs(only_open=True, limit=MOST_OPEN_JOBS):
+    for job in figures.open_jobs:
         _say(f"  {shown(job.job_id or '?')}, begun {moment(job.created_at)} (UTC)")
         for shard in job.shards:
             if shard.registered_at is None:
@@ -321,13 +389,13 @@ def _print_jobs(report: LedgerReport, *, is_watching: bool) -> None:
 # --- lists ------------------------------------------------------------------------------------
 
 
-def _print_list(overview: _Overview, options: argparse.Namespace) -> None:
+def _print_list(standing: _Standing, files: Iterable[FileRow], options: argparse.Namespace) -> None:
     """The files in one state. Alarms are told on the error output: what is listed may be read by a program."""
     if options.list == LANDING:
-        _print_landing(overview.station, as_json=options.json)
+        _print_landing(standing.station, as_json=options.json)
     else:
-        _print_files(overview, options)
-    for alarm in overview.alarms:
+        _print_files(files, options)
+    for alarm in standing.alarms:
         print(alarm, file=sys.stderr)
 
 
@@ -342,9 +410,9 @@ def _print_landing(station: StationStatus, *, as_json: bool) -> None:
         print(f"{count(len(station.landing), 'file')} not landed whole.", file=sys.stderr)
 
 
-def _print_files(overview: _Overview, options: argparse.Namespace) -> None:
+def _print_files(files: Iterable[FileRow], options: argparse.Namespace) -> None:
     found = 0
-    for file in overview.report.files(state=options.list, below=overview.below):
+    for file in files:
         found += 1
         if options.json:
             print(json.dumps(_plain(asdict(file))))
@@ -365,7 +433,10 @@ def _print_file(file: FileRow) -> None:
 
 
 def print_csv(path: Path, below: str | Path | None, *, state: str | None = None, stream: TextIO | None = None) -> int:
-    """The files with the original importer's columns, safe to open in a spreadsheet program."""
+    """The files with the original importer's columns, safe to open in a spreadsheet program.
+
+    Each page of them as it is when it is printed, as in a long list; the exit status tells nothing of them.
+    """
     from camio_import.hooks.legacy import given_name
     from camio_import.ledger_report import LedgerReport
 
@@ -391,24 +462,6 @@ def _spreadsheet_safe(cell: str) -> str:
 
 
 # --- JSON -------------------------------------------------------------------------------------
-
-
-def _print_json(overview: _Overview) -> None:
-    report, below, station = overview.report, overview.below, overview.station
-    document = {
-        "destination": report.destination,
-        "running_pid": station.pid,
-        **station_keys(station),
-        "station_troubles": overview.troubles,
-        "quiet_cameras": [asdict(camera) for camera in overview.quiet],
-        "awaiting_job": report.awaiting_job(),
-        "states": dict(report.states(below)),
-        "cameras": [asdict(camera) for camera in report.cameras(below)],
-        "reasons": [asdict(row) for row in report.reasons(below)],
-        "jobs": [asdict(job) for job in report.jobs()],
-        "runs": [asdict(run) for run in report.runs()],
-    }
-    print(json.dumps(_plain(document), indent=2))
 
 
 def _plain(value: Any) -> Any:

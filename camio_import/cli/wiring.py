@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,11 @@ from camio_import.cli.reporters import BarReporter, JsonReporter, LogReporter, P
 from camio_import.cli.settings import Settings, variables_with_token
 from camio_import.cli.summary import describe, describe_watch
 from camio_import.crash_guard import CrashGuard
-from camio_import.errors import LedgerLocked, UsageError
+from camio_import.errors import CredentialsRefused, LedgerLocked, LedgerUnusable, UsageError
 from camio_import.hooks import CheckedHook, HookContext, secrets_in
-from camio_import.hooks.loader import FoundHook, find_hook, ready_hook
-from camio_import.ledger_file import copy_ledger
+from camio_import.hooks.loader import BUILT_IN, FoundHook, find_hook, ready_hook
+from camio_import.ledger_file import copy_ledger, lock_path
+from camio_import.lock import holder
 from camio_import.model import Summary
 from camio_import.progress import NullReporter, Reporter, Warned
 from camio_import.state import Ledger
@@ -78,16 +81,19 @@ def open_parts(settings: Settings, hook_spec: str, address: BoxAddress, stop: St
             box = stack.enter_context(_local_box(storage))
             reporter.handle(Warned(f"the Box inside this program keeps a copy of each video in {box.folder}"))
             address = replace(address, port=box.port)
-            data = {**data, "api_url": box.url, "access_token": "local", "device_id": ""}
-        context = _context(options, data, variables, address, stop)
+            data = _for_local_box(data, box.url)
+        context = context_for(options, data, variables, address, stop)
         if not address.is_local:
             context = replace(context, renewed_environment=renewed_variables)
         hook = ready_hook(found, context)
         stack.callback(hook.close)
-    elif storage.exists():
-        storage = _copy_of(storage, stack)
     else:
-        storage = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
+        _check_sending(
+            reporter,
+            partial(refuse_unwritable_ledger, storage, options.storage),
+            partial(check_built_in_hook, found, context_for(options, data, variables, address, stop), address),
+        )
+        storage = _scratch_ledger(storage, stack)
     if ledger is None:
         ledger = stack.enter_context(_ledger(storage, destination, is_durable=not options.dry_run))
     for warning in settings.warnings:
@@ -119,6 +125,52 @@ def _allow_enough_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEWEST_OPEN_FILES, highest))
 
 
+def check_built_in_hook(found: FoundHook, context: HookContext, address: BoxAddress) -> None:
+    """Raise what making the hook would raise, if it is one of this program's own. Contacts nothing.
+
+    One of somebody else is left alone: it may not like to be made twice, or to be made for nothing.
+
+    Raises:
+        CredentialsRefused: there is no access token, or none that can be one.
+        UsageError: a setting that cannot be used.
+    """
+    if found.origin not in BUILT_IN.values():
+        return
+    if address.is_local:
+        context = replace(context, data=_for_local_box(context.data, "http://127.0.0.1"))
+    ready_hook(found, context).close()
+
+
+def refuse_unwritable_ledger(path: Path, storage: str | None) -> None:
+    """Raise LedgerUnusable when the ledger can neither be written nor made. `storage` is what --storage says."""
+    if holder(lock_path(path)) is not None:
+        return  # it is in use, so that it can be used
+    folders = path.absolute().parents
+    # Beside a ledger stand its lock and its log, while it is open.
+    is_there = os.path.exists(path)  # noqa: PTH110 - unlike Path, it says no where it may not look
+    needed = [path, folders[0]] if is_there else [next(each for each in folders if os.path.exists(each))]  # noqa: PTH110
+    for each in needed:
+        if (each != path and not each.is_dir()) or not os.access(each, os.W_OK):
+            after = "" if storage is None else " after --storage"
+            raise LedgerUnusable(
+                f"The ledger {path} cannot be written: {each} does not allow it.",
+                next_step=f"Check the path{after}, and whose folder it is.",
+            )
+
+
+def _check_sending(reporter: Reporter, *checks: Callable[[], object]) -> None:
+    """For a dry run: what the same command without --dry_run would refuse.
+
+    That the token or the right to write the ledger is still to be got is said, and no more: a dry run
+    needs neither, and is often made before. What is wrong in the command itself is raised.
+    """
+    for check in checks:
+        try:
+            check()
+        except (CredentialsRefused, LedgerUnusable) as error:
+            reporter.handle(Warned(f"nothing could be sent yet: {error} {error.next_step}"))
+
+
 def _ledger(storage: Path, destination: Destination, *, is_durable: bool = True) -> Ledger:
     try:
         return Ledger(storage, destination=destination.label, is_durable=is_durable)
@@ -132,7 +184,9 @@ def show_end(summary: Summary, options: argparse.Namespace, *, is_watch: bool = 
         command = _status_command(options)
         text = (
             describe_watch(summary, status_command=command) if is_watch
-            else describe(summary, status_command=command, plan_only=options.dry_run)
+            else describe(
+                summary, status_command=command, plan_only=options.dry_run, has_retried_failed=options.retry_failed
+            )
         )  # fmt: skip
         with suppress(OSError):  # nobody reads it; what counts is the status
             print(text, flush=True)
@@ -162,13 +216,14 @@ def destination_from(found: FoundHook, data: dict[str, Any], address: BoxAddress
     )
 
 
-def _context(
+def context_for(
     options: argparse.Namespace,
     data: dict[str, Any],
     variables: Mapping[str, str],
     address: BoxAddress,
     stop: StopRequest,
 ) -> HookContext:
+    """What the hook is told."""
     can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not options.json
     return HookContext(
         data=data,
@@ -179,6 +234,14 @@ def _context(
         choose=choose_on_terminal if can_ask else None,
         sleep=stop.sleep,
     )
+
+
+def _for_local_box(data: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """The hook data, with the Box inside this program in the place of Camio and its account."""
+    from camio_import.cloud import text_setting
+
+    text_setting(data, "access_token")  # one that is wrong would be refused on the day that it is for Camio
+    return {**data, "api_url": url, "access_token": "local", "device_id": ""}
 
 
 def hook_data_of(settings: Settings) -> dict[str, Any]:
@@ -208,9 +271,11 @@ def _start_reporting(settings: Settings, secrets: Collection[str], stack: ExitSt
     stack.callback(reporter.close)
     handlers = start_logging(
         log_file=options.log_file, log_size_bytes=options.log_size, log_count=options.log_count,
-        verbose=options.verbose, secrets=secrets,
+        verbose=options.verbose and not options.quiet, secrets=secrets,
         say=lambda message: screen.handle(Warned(message)),  # it is in the log already
     )  # fmt: skip
+    if options.verbose:  # with --quiet for the log file alone
+        logging.getLogger("camio_import").setLevel(logging.DEBUG)
     stack.callback(stop_logging, handlers)
     return reporter
 
@@ -228,11 +293,12 @@ def _screen(options: argparse.Namespace, *, is_watch: bool) -> Reporter:
     return PlainReporter(sys.stderr)
 
 
-def _copy_of(storage: Path, stack: ExitStack) -> Path:
-    """A copy for a dry run, which may then be written like the real one, and leaves that as it is."""
-    copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-"))) / storage.name
-    copy_ledger(storage, copy)
-    return copy
+def _scratch_ledger(storage: Path, stack: ExitStack) -> Path:
+    """The ledger of a dry run: a copy of the real one if there is that, which may be written and leaves it as it is."""
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camio-import-"))) / storage.name
+    if storage.exists():
+        copy_ledger(storage, scratch)
+    return scratch
 
 
 @dataclass(slots=True)

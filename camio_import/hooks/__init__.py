@@ -38,7 +38,7 @@ from camio_import.errors import (
 )
 from camio_import.hooks.printed import printing_to
 from camio_import.model import Camera, FoundFile, HashedClip, JobPlan, JobRequest, Receipt, Shard, ShardReport
-from camio_import.secret import Secret
+from camio_import.secret import Secret, SecretFilter
 
 __all__ = [
     "Camera",
@@ -107,7 +107,9 @@ class Hook(Protocol):
         """
 
 
-class _OptionalHook(Hook, Protocol):
+class FullHook(Hook, Protocol):
+    """The functions that a hook may have beside those that it must have."""
+
     def connect(self) -> None:
         """Find the service; called before the first call that needs it, and in a watch again when the
         service has been silent for some time: it may have another address now."""
@@ -158,14 +160,7 @@ def cleaner_for(context: HookContext) -> Callable[[str], str]:
     What hooks raise is shown and kept in the ledger; HTTP libraries put whole addresses into their
     errors, with the access token in them, and a server may repeat in its answer what it was sent.
     """
-    secrets = secrets_in(context.data, context.environment)
-
-    def clean(text: str) -> str:
-        from camio_import.transport import SecretFilter  # it loads the HTTP library: only when there is trouble
-
-        return SecretFilter(secrets).clean(text)
-
-    return clean
+    return SecretFilter(secrets_in(context.data, context.environment)).clean
 
 
 _SECRET_WORDS = ("token", "secret", "password", "api_key")
@@ -278,6 +273,8 @@ class CheckedHook:
             raise self._broken(
                 "post_clip", f"sent {receipt.bytes_sent} of {file.size_bytes} bytes and called that success"
             )
+        if receipt.detail:
+            self._logger.info("%s: %s", file.path, receipt.detail)
         return receipt
 
     def register_shard(self, report: ShardReport) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from camio_import.cloud import Cloud, text_setting
@@ -39,10 +39,14 @@ from camio_import.transport import (
     raise_for_status,
 )
 
+_ACCEPTED: Final = (200, 204)
 STRANGE_ANSWERS_IN_A_ROW = 5
-"""So many successes that are none, and it is not the Box that answers at its address any more."""
+"""So many web pages, and it is not the Box that answers at its address, or not any more."""
 _named_without_plan: set[str] = set()
 """The cameras of which this process has said that no plan is set: a registration may be tried often."""
+
+_told_of_names: set[tuple[str, str | None]] = set()
+"""The names in the hook data of which this process has said that no camera has them; see `CameraSettings`."""
 
 CAMERA_PATIENCE_S = 120.0
 """How long a registered camera may take to appear; observed: about 15 s."""
@@ -77,7 +81,10 @@ class CamioHook:
             stall_timeout_s=stall_timeout_s,
         )
         self._box: HttpClient | None = None
+        self._is_known = False
+        """Whether what answers has shown that it is a Box."""
         self._strange_answers = 0
+        self._registered: dict[str, None] = {}
         self._device_id = (
             text_setting(context.data, "device_id") or context.environment.get("CAMIO_BOX_DEVICE_ID") or ""
         )
@@ -98,7 +105,8 @@ class CamioHook:
         else:
             self._device_id = self._device_id or self._only_device()
             host = self._address_of(self._device_id)
-            self._ask_box(host)
+            named = self._ask_box(host)
+        self._is_known = bool(named)
         self._box = self._client_of(host)
 
     def _client_of(self, host: str) -> HttpClient:
@@ -125,7 +133,7 @@ class CamioHook:
             ) from error
         finally:
             box.close()
-        if answer.status == 404:
+        if answer.status == 404:  # or something else than a Box
             return ""
         raise_for_status(answer, box.who, what="GET /box/settings", accepted=(200,))
         try:
@@ -180,6 +188,7 @@ class CamioHook:
 
     def register_cameras(self, *, camera_names: Sequence[str]) -> Mapping[str, Camera]:
         self._warn_of_cameras_without_plan(camera_names)
+        self._warn_of_names(camera_names)
         for name in camera_names:
             self._cloud.send("POST", "/api/cameras/discovered", json_body=self._registration(name))
         return self._wait_for(camera_names)
@@ -196,6 +205,11 @@ class CamioHook:
                 ", ".join(without),
                 ", ".join(PLANS),
             )
+
+    def _warn_of_names(self, camera_names: Sequence[str]) -> None:
+        self._registered.update(dict.fromkeys(camera_names))
+        for warning in self._settings.warnings_about_names(list(self._registered), _told_of_names):
+            self._context.logger.warning("%s", warning)
 
     def _wait_for(self, camera_names: Sequence[str]) -> dict[str, Camera]:
         waited_s, wait_s = 0.0, 1.0
@@ -346,6 +360,8 @@ class CamioHook:
 
     def _raise_for_box(self, answer: Answer) -> None:
         assert self._box is not None
+        if _is_web_page(answer) and (answer.status in _ACCEPTED or not self._is_known):
+            self._raise_for_strange(answer)
         if answer.status == 400:
             raise Refused(f"{self._box.who} refused the file: “{answer.first_words}”.", recheck_hash=True)
         if answer.status in (401, 403):
@@ -353,15 +369,16 @@ class CamioHook:
                 f"{self._box.who} refused the device id it was called with ({answer.status}).",
                 next_step="Leave device_id out of the settings to let the Box name itself, or correct it.",
             )
-        raise_for_status(answer, self._box.who, what="the file")
-        self._raise_for_strange(answer)
+        raise_for_status(answer, self._box.who, what="the file", accepted=_ACCEPTED)
+        self._strange_answers = 0
+        self._is_known = True
 
-    def _raise_for_strange(self, answer: Answer) -> None:
-        """A web page comes from something else than a Box: a router's page to log in, say."""
+    def _raise_for_strange(self, answer: Answer) -> NoReturn:
+        """A web page comes from something else than a Box: a router's page to log in, say.
+
+        With the status of an error it may be that of a Box in trouble, if it is known that there is one.
+        """
         assert self._box is not None
-        if not _is_web_page(answer):
-            self._strange_answers = 0
-            return
         self._strange_answers += 1
         message = f"{self._box.who} answered the file with a web page: “{answer.first_words}”."
         next_step = (

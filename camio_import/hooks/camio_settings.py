@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from camio_import.display import count, shown_start
 from camio_import.errors import UsageError
 
 PLANS = ("basic", "plus", "pro")
@@ -16,6 +19,13 @@ IMAGE_SIZES = (
     "img_x_size_extraction",
     "img_y_size_extraction",
 )
+_TEXTS: Final = ("access_token", "device_id", "ip_address", "api_url")
+_OF_A_CAMERA: Final = ("plan", *IMAGE_SIZES)
+_SETTINGS: Final = (*_OF_A_CAMERA, "cameras", *_TEXTS, "test")
+
+_CLOSE_KEYS: Final = 0.7
+"""From this likeness on (`difflib`), one key is taken for a slip of the pen for another."""
+_CLOSE_NAMES: Final = 0.8
 
 
 class CameraSettings:
@@ -35,9 +45,15 @@ class CameraSettings:
         self._global = data
         self._cameras: Mapping[str, Mapping[str, Any]] = cameras
         self.warnings: list[str] = []
+        self._check_keys(data, _SETTINGS, "")
         _check_settings(data, "")
+        for key in _TEXTS:
+            if data.get(key) is not None and not isinstance(data[key], str):
+                raise UsageError(f'In the hook data, "{key}" is not a text.', next_step="Put it in double quotes.")
         for name, values in cameras.items():
-            _check_settings(values, f" of the camera “{name}”")
+            of = f" of the camera “{shown_start(name)}”"
+            self._check_keys(values, _OF_A_CAMERA, of)
+            _check_settings(values, of)
         for name in (None, *cameras):
             self._warn_of_raised_height(name)
 
@@ -57,6 +73,53 @@ class CameraSettings:
         """Those that will be registered under PLUS because nothing else was said."""
         return [name for name in camera_names if self._value(name, "plan") is None]
 
+    def warnings_about_names(self, registered: Sequence[str], told: set[tuple[str, str | None]]) -> list[str]:
+        """What the user should know of settings that no camera gets, while others get those for all cameras: it may be
+        one camera under two names, and a plan is paid for.
+
+        There is nothing to say when each camera has settings of its own: a file of settings may be for many folders.
+        `registered` names all cameras registered so far; `told` keeps what has been said, which is said once.
+        """
+        without_own = [name for name in registered if name not in self._cameras]
+        if not without_own:
+            return []
+        unused = {name: _closest_camera(name, without_own) for name in self._cameras if name not in registered}
+        new = {name: close for name, close in unused.items() if (name, close) not in told}
+        told.update(new.items())
+        warnings = [
+            f"The hook data has settings for the camera “{shown_start(name)}”, from which there is nothing to send now,"
+            f" and none for “{shown_start(close)}”, which gets those for all cameras. Is it the same camera? Then write"
+            " its name in the hook data as it is read from the files."
+            for name, close in new.items()
+            if close is not None
+        ]
+        if others := [name for name, close in new.items() if close is None]:
+            warnings.append(
+                f"The hook data has settings for {_quoted(others)}, from which there is nothing to send now."
+                f" The settings for all cameras are used for {_quoted(without_own)}."
+            )
+        return warnings
+
+    def _check_keys(self, values: Mapping[str, Any], known: Sequence[str], of: str) -> None:
+        """Warn of what is no setting: it may be there for another program, and it may be a slip of the pen."""
+        unused = []
+        for key in values:
+            if key in known:
+                continue
+            close = difflib.get_close_matches(key.casefold(), known, n=1, cutoff=_CLOSE_KEYS)
+            if close and key.casefold() == close[0] and close[0] in values:
+                raise UsageError(
+                    f"The hook data has both “{key}” and “{close[0]}”{of}: only one of them can count.",
+                    next_step=f"Keep “{close[0]}”, written with small letters, and take the other one out.",
+                )
+            if close:
+                slip = f"“{shown_start(key)}”{of} is no setting of Camio, and is not used"
+                self.warnings.append(f"Hook data: {slip}; is “{close[0]}” meant?")
+            else:
+                unused.append(f"“{shown_start(key)}”")
+        if unused:
+            self.warnings.append(f"Hook data: {', '.join(unused)}{of} {'is' if len(unused) == 1 else 'are'} not used.")
+
     def _value(self, camera_name: str | None, key: str) -> Any:
         own = self._cameras.get(camera_name, {}).get(key) if camera_name is not None else None
         return self._global.get(key) if own is None else own
@@ -71,6 +134,42 @@ class CameraSettings:
                 f"Camio will raise img_y_size_extraction{of} from {extraction} to {larger}: pictures cannot be"
                 " taken out at a smaller height than they are stored with."
             )
+
+
+def _closest_camera(name: str, candidates: Sequence[str]) -> str | None:
+    """The candidate of which the name may be another way of writing.
+
+    Cameras are told apart by numbers and single letters, in which two names must agree: CAM_A is not CAM_B.
+    """
+    words = _words(name)
+    best, most = None, 0.0
+    for candidate in candidates:
+        others = _words(candidate)
+        if "".join(words) == "".join(others):
+            return candidate
+        if _marks(words) != _marks(others):
+            continue
+        likeness = difflib.SequenceMatcher(None, "".join(words), "".join(others)).ratio()
+        if likeness >= _CLOSE_NAMES and likeness > most:
+            best, most = candidate, likeness
+    return best
+
+
+def _words(name: str) -> list[str]:
+    """`Deck-cam07` -> `deck`, `cam`, `7`."""
+    return [
+        word.lstrip("0") or "0" if word.isdigit() else word for word in re.findall(r"\d+|[^\W\d_]+", name.casefold())
+    ]
+
+
+def _marks(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word.isdigit() or len(word) == 1]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    """`“A”, “B”, “C” and 5 others`."""
+    rest = f" and {count(len(names) - 3, 'other')}" if len(names) > 3 else ""
+    return ", ".join(f"“{shown_start(name)}”" for name in names[:3]) + rest
 
 
 def _check_settings(values: Mapping[str, Any], of: str) -> None:

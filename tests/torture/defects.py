@@ -15,8 +15,8 @@ import camio_import.uploader
 from camio_import.content import BoundedBody
 from camio_import.model import Rejected, ShardReport, Summary
 from camio_import.opened_file import OpenedFile
+from camio_import.secret import SecretFilter
 from camio_import.state import Ledger, ShardKey
-from camio_import.transport import SecretFilter
 from camio_import.uploader import Importer
 from camio_import.walker import VideoFolder, Walker
 
@@ -25,9 +25,10 @@ def mark_before_sending() -> None:
     """Uploads are recorded when they begin."""
     original = Ledger.begin_upload
 
-    def begin_upload(self: Ledger, file_id: int) -> None:
-        original(self, file_id)
+    def begin_upload(self: Ledger, file_id: int) -> bool:
+        begins = original(self, file_id)
         self.finish_upload(file_id)
+        return begins
 
     Ledger.begin_upload = begin_upload  # type: ignore[method-assign]
 
