@@ -524,6 +524,25 @@ def test_the_status_is_right_when_nobody_reads_the_output(mixed: Path, tmp_path:
     assert done.returncode == 3, done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a disk that is always full")
+@pytest.mark.parametrize("buffering", [[], ["-u"]])
+@pytest.mark.parametrize("command", [["status"], ["status", "--list", "skipped"], ["check", "VIDEOS"]])
+def test_an_answer_that_cannot_be_written_is_no_defect(
+    mixed: Path, tmp_path: Path, command: list[str], buffering: list[str]
+) -> None:
+    run("--regex", PATTERN, mixed, "local", home=tmp_path).must(3)
+    words = [str(mixed) if word == "VIDEOS" else word for word in command]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *buffering, "-m", "camio_import", *words],
+            env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "defect" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "The output cannot be written: No space left on device." in done.stderr
+
+
 def test_secrets_in_hook_data_do_not_reach_the_log(tmp_path: Path) -> None:
     videos, log = many_clips(tmp_path / "v", 1)[0].parent, tmp_path / "log.txt"
     hook = tmp_path / "chatty.py"

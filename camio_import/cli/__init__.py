@@ -14,6 +14,8 @@ from camio_import.errors import CamioImportError, ExitCode, UsageError
 VERBS = ("check", "status", "why", "jobs", "labels", "hooks", "config", "service", "box", "demo")
 """First arguments that are not a folder. Each has its module in this package."""
 
+_DISK_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
 
 def run() -> None:
     """The console command: runs `main` and ends the process with its status."""
@@ -22,7 +24,9 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # whoever read our output has gone, or its disk is full; that is not an error of ours
+        except OSError as error:  # whoever read our output has gone, or its disk is full: the status still counts
+            if (problem := _problem_of_the_user(error)) is not None:
+                show_error(problem)
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
@@ -46,19 +50,30 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return int(ExitCode.OK)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        problem = _problem_of_the_user(error)
+        if problem is None:
             return _show_defect(error)
-        show_error(
-            UsageError(
-                "A file or folder is named that is longer than this system takes.",
-                next_step="Check the names on the command line and in the settings.",
-            )
-        )
-        return int(ExitCode.USAGE)
+        show_error(problem)
+        return int(problem.exit_code)
     # The last line of defence: whatever it is, the user gets a sentence and we get the details.
     except Exception as error:  # noqa: BLE001
         # A library that tidies up after Ctrl-C may fail in that (argparse does): what counts is that it was Ctrl-C.
         return _stopped() if isinstance(error.__context__, KeyboardInterrupt) else _show_defect(error)
+
+
+def _problem_of_the_user(error: OSError) -> UsageError | None:
+    """What the system refused for a reason that lies outside of this program; None if it is to blame itself."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(
+            "A file or folder is named that is longer than this system takes.",
+            next_step="Check the names on the command line and in the settings.",
+        )
+    if error.errno in _DISK_FULL and error.filename is None:  # what is written to files has errors of its own
+        return UsageError(
+            f"The output cannot be written: {error.strerror}.",
+            next_step="Make room where it is sent to, or send it to another place.",
+        )
+    return None
 
 
 def _stopped() -> int:

@@ -131,8 +131,12 @@ def run_lines(station: StationStatus) -> Iterator[str]:
         )
     elif run is not None and run.finished_at is not None:
         took = duration((run.finished_at - run.started_at).total_seconds())
-        because = (run.summary or {}).get("stopped_because", "") if run.is_watch else ""
-        yield f"The last {what} ended {moment(run.finished_at)} (UTC), after {took}. {shown(because)}".rstrip()
+        because = str((run.summary or {}).get("stopped_because", ""))
+        carries_on = " The same command carries on." if because and not run.is_watch else ""
+        yield (
+            f"The last {what} ended {moment(run.finished_at)} (UTC), after {took}. {shown(because)}".rstrip()
+            + carries_on
+        )
     if station.was_watch_cut_off and run is not None and not run.is_watch:
         yield "The last watch was cut off before that. Nothing is watched now."
 

@@ -29,7 +29,7 @@ from camio_import.cli.station_status import (
     station_keys,
     station_status,
 )
-from camio_import.display import columns_wide, count, moment, shortened, shown, size, table, wrapped
+from camio_import.display import count, fitting_table, moment, shortened, shown, size, wrapped
 from camio_import.errors import ExitCode, UsageError
 from camio_import.model import utc_milliseconds
 
@@ -325,17 +325,9 @@ def _print_cameras(cameras: Sequence[CameraCounts]) -> None:
         ))  # fmt: skip
         times.append((name, size(camera.size_bytes), moment(camera.last_arrival), moment(camera.last_start)))
     counts_header = ("CAMERA", "FILES", "UPLOADED", "PENDING", "COPIES", "SKIPPED", "FAILED")
-    print("\n" + _fitting_table(counts, counts_header, right=range(1, 7)))
+    print("\n" + fitting_table(counts, header=counts_header, right=range(1, 7)))
     times_header = ("CAMERA", "SIZE", "LAST ARRIVAL (UTC)", "LATEST START (UTC)")
-    print("\n" + _fitting_table(times, times_header, right=(1,)))
-
-
-def _fitting_table(rows: Sequence[Sequence[str]], header: Sequence[str], *, right: Sequence[int]) -> str:
-    """A table whose first column is shortened if it would be wider than the terminal otherwise."""
-    others = [("", *row[1:]) for row in rows]
-    rest = max(map(columns_wide, table(others, header=("", *header[1:]), right=right).splitlines()))
-    room = max(len(header[0]) + 2, _columns() - rest)
-    return table([(shortened(row[0], room), *row[1:]) for row in rows], header=header, right=right)
+    print("\n" + fitting_table(times, header=times_header, right=(1,)))
 
 
 def _print_other_ledgers(path: Path) -> None:
