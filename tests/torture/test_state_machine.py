@@ -508,8 +508,10 @@ def marks_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    enters = Walker.enters
-    monkeypatch.setattr(Walker, "enters", lambda walker, name: name != "sub" and enters(walker, name))
+    kind_of = Walker._kind_left_alone
+    monkeypatch.setattr(
+        Walker, "_kind_left_alone", lambda walker, name: "a defect" if name == "sub" else kind_of(walker, name)
+    )
 
 
 @pytest.mark.parametrize(
