@@ -34,7 +34,7 @@ from runs import clip_reader, run_import
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
 from camio_import.errors import BadAnswer, ExitCode, LedgerLocked
 from camio_import.model import Reason
-from camio_import.progress import FileUploaded, UploadStarted, Waiting
+from camio_import.progress import UploadStarted, Waiting
 from camio_import.regex_meta import PathPattern
 from camio_import.state import Ledger
 from camio_import.transport import HttpClient
@@ -160,26 +160,17 @@ def test_a_damaged_ledger_is_refused_and_kept(station: Station) -> None:
 def test_another_program_that_locks_the_ledger_in_the_middle(bench: Bench) -> None:
     """It is waited for once, and then the import ends: what it cannot record it does not send."""
     bench.clips(8)
-    is_locked = threading.Event()
     others: list[sqlite3.Connection] = []
     tries = 0
 
-    def lock() -> None:
+    def lock(_: RequestInfo) -> None:
+        # Now it can be had: an upload begins when the transaction that notes it is over.
         others.append(sqlite3.connect(bench.ledger, isolation_level=None, timeout=20, check_same_thread=False))
         others[0].execute("BEGIN IMMEDIATE")
-        is_locked.set()
 
-    def on_event(event: object) -> None:
-        if isinstance(event, FileUploaded) and not is_locked.is_set():
-            threading.Thread(target=lock).start()  # it gets its turn when the import's transaction is over
-
-    def second_is_answered_when_it_is_locked(_: RequestInfo) -> None:
-        if len(bench.box.contents()) == 1:
-            is_locked.wait(20)
-
-    bench.box.faults.add(Fault(callback=second_is_answered_when_it_is_locked, times=None))
+    bench.box.faults.add(Fault(callback=lock))
     with Ledger(bench.ledger, destination="camio", busy_timeout_s=0.2) as ledger:
-        importer = bench.importer(ledger, on_event=on_event, workers=1)
+        importer = bench.importer(ledger, workers=1)
         take_up = ledger.take_up_lost_duplicates
 
         def counted() -> list[int]:
@@ -192,7 +183,7 @@ def test_another_program_that_locks_the_ledger_in_the_middle(bench: Bench) -> No
             importer.run()
     others[0].close()
     assert tries == 1, "in the scan, and not again after the lock"
-    assert len(bench.box.log.posts()) == 2
+    assert len(bench.box.log.posts()) == 1
     assert [problem for problem in bench.accounting_problems(is_done=False, unacked=1) if problem[0] != "1"] == []
     bench.run().must(0)
     bench.assert_accounted(unacked=1)
