@@ -11,7 +11,7 @@ from command import IS_LONG, PATTERN, TOKEN, run
 
 from camio_import.box import EmbeddedBox
 
-FILES = 10_000 if IS_LONG else 2_500
+FILES = 10_000 if IS_LONG else 2_000
 """More than a shard in any case."""
 
 OPENS_COUNTED = """
