@@ -37,6 +37,7 @@ ANSWER_CAP_BYTES = 1 << 20
 NOT_KNOWN_THERE = (501, 505)
 """What a server says that does not know the method, or the version of the protocol: it will not learn it by waiting."""
 
+_WEB_PAGE = re.compile(r"\s*<(!--|(!doctype\s+html|html|head|body|title|meta|style|script|h1|p)\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)", re.IGNORECASE | re.DOTALL)
 
 
@@ -69,10 +70,10 @@ class Answer:
     @property
     def first_words(self) -> str:
         """The beginning of the text, for messages; of a web page, what is written on it."""
-        text = self.content[:4000].decode("utf-8", "replace")
-        if text.lstrip().startswith("<"):
+        text = self.content[:65_536].decode("utf-8", "replace")
+        if _WEB_PAGE.match(text):
             text = _MARKUP.sub(" ", text)
-        text = " ".join(text.split())
+        text = " ".join(text.split()) or " ".join(self.content[:4000].decode("utf-8", "replace").split())
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return re.sub(r"[^\x20-\x7e\xa0-\uffff]", "?", text)[:160]

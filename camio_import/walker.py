@@ -43,7 +43,7 @@ WASTE_OR_SYSTEM_FOLDER = "waste bin or system folder"
 
 _WASTE_OR_SYSTEM_FOLDERS: Final = re.compile(
     # Windows; Linux and macOS; the macOS index of a drive; the repairs of ext4; Synology and QNAP.
-    r"\$recycle\.bin|recycler|system volume information"
+    r"\$recycle\.bin|(?-i:RECYCLER)|system volume information"
     r"|\.trash(es|-\d+)?|\.spotlight-v100|\.fseventsd|\.temporaryitems|\.documentrevisions-v100|lost\+found"
     r"|[#@]recycle|@eadir",
     re.IGNORECASE,

@@ -15,6 +15,7 @@ from camio_import.hooks import HookContext
 from camio_import.hooks.camio import CamioHook, local_camera_id, make_hook
 from camio_import.hooks.camio_settings import CameraSettings
 from camio_import.model import Camera
+from camio_import.transport import Answer
 
 
 def hook_of(box: EmbeddedBox, *, host: str | None = "", **data: Any) -> CamioHook:
@@ -353,6 +354,30 @@ def test_what_was_never_known_to_be_a_box_is_not_waited_for(bench: Bench, status
     bench.box.faults.clear()
     bench.run().must(0)
     bench.assert_accounted()
+
+
+def test_an_older_box_that_is_busy_is_waited_for_though_its_server_says_so_with_a_page(bench: Bench) -> None:
+    bench.clips(8)
+    page = {"body": b"<html>come back later</html>", "headers": {"Content-Type": "text/html", "Retry-After": "30"}}
+    bench.box.faults.add(Fault(on="settings", status=404, times=None))
+    bench.box.faults.add(Fault(status=503, times=6, **page))
+    bench.box.faults.add(Fault(status=502, times=6, body=b"<html>Bad Gateway</html>"))
+    bench.run(data={"device_id": "BOX1"}).must(0)
+    bench.assert_accounted()
+
+
+def test_an_older_box_that_has_taken_a_clip_is_known_also_after_it_was_looked_for_again(bench: Bench) -> None:
+    bench.box.faults.add(Fault(on="settings", status=404, times=None))
+    hook = hook_of(bench.box, device_id="BOX1")
+    page = Answer(500, {"Content-Type": "text/html"}, b"<html>trouble</html>")
+    hook.connect()
+    with pytest.raises(RetryLater, match="with a web page"):
+        hook._raise_for_box(page)
+    hook._raise_for_box(Answer(204, {}, b""))
+    hook.connect()
+    with pytest.raises(RetryLater, match="answered the file with 500"):
+        hook._raise_for_box(page)
+    hook.close()
 
 
 def test_a_box_that_is_known_may_answer_with_pages_while_it_is_in_trouble(bench: Bench) -> None:

@@ -49,6 +49,11 @@ def test_a_trial_that_fails_leaves_it_waiting() -> None:
     assert "waiting" in last_bar(PLANNED, uploaded(1), BUSY, *trial, BUSY)
 
 
+def test_a_trial_that_moves_is_no_waiting() -> None:
+    trial = [UploadStarted(2, "/v/2.mp4", MEGABYTE), Uploading(2, "/v/2.mp4", 1000, MEGABYTE)]
+    assert "waiting" not in last_bar(PLANNED, uploaded(1), BUSY, *trial)
+
+
 def test_while_it_waits_no_file_seems_to_be_sent() -> None:
     screen = io.StringIO()
     reporter = BarReporter(screen)

@@ -175,10 +175,11 @@ def test_a_watch_that_was_cut_off_is_said_to_be(station: Station) -> None:
 
 def test_how_an_import_was_stopped(station: Station) -> None:
     with station.opened() as ledger:
-        summary = asdict(Summary(stopped_because="It was asked to stop."))
+        next_step = "Run the same command again to carry on."
+        summary = asdict(Summary(stopped_because="It was asked to stop.", next_step=next_step))
         ledger.finish_run(ledger.start_run(FOLDER, "1"), summary)
     out = words(station.status())
-    assert "after 0.0 s. It was asked to stop. The same command carries on." in out
+    assert "after 0.0 s. It was asked to stop. Run the same command again to carry on." in out
 
 
 def test_how_a_watch_ended(station: Station) -> None:

@@ -645,6 +645,10 @@ EXPECTED = {
         (b"<!-- a > b --> <a href='http://x/?token=s3cret'>here</a>", "here"),
         (b"<html><body>never ended <a href='", "never ended"),
         (b"1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        (b"<CAM_A> is not a camera of this Box", "<CAM_A> is not a camera of this Box"),
+        (b"<?xml version='1.0'?><Error Code='Full'/>", "<?xml version='1.0'?><Error Code='Full'/>"),
+        (b"<html><style>" + b"p {color: red} " * 400 + b"</style><p>Log in</html>", "Log in"),
+        (b"<html></html>", "<html></html>"),
     ],
 )
 def test_of_a_web_page_the_words_on_it_are_told(content: bytes, words: str) -> None:

@@ -134,7 +134,21 @@ def test_what_was_deleted_is_not_sent(tmp_path, folder):
 
 @pytest.mark.parametrize(
     "folder",
-    ["b", ".hidden", "tmp", "Trash", "recycle", ".trash-can", "lost", "my.download", "a.mp4", "~", "x.part", ".sync"],
+    [
+        "b",
+        ".hidden",
+        "tmp",
+        "Trash",
+        "recycle",
+        "Recycler",
+        ".trash-can",
+        "lost",
+        "my.download",
+        "a.mp4",
+        "~",
+        "x.part",
+        ".sync",
+    ],
 )
 def test_other_folders_are_entered(tmp_path, folder):
     tree(tmp_path, {f"{folder}/a.mp4": b"x"})

@@ -756,3 +756,15 @@ def test_a_session_leaves_no_threads_behind(watch_bench, ends_by):
     for thread in set(threading.enumerate()) - before:
         thread.join(20)
         assert not thread.is_alive(), thread.name
+
+
+def test_a_clip_that_is_replaced_while_it_waits_is_sent_in_its_turn(watch_bench):
+    """As it is then, and without waiting for the next look through."""
+    watch_bench.put(name(1), clip(1))
+    newer = clip(2, 50)
+    watch_bench.box.faults.add(Fault(status=503, headers={"Retry-After": "300"}, times=2))
+    watched = watch_bench.run({20: lambda: watch_bench.put(name(1), newer)}, until_s=2000, leap_s=5, rescan_s=86_400)
+    (event,), (at_s,) = watched.all(FileUploaded), watched.times_of(FileUploaded)
+    assert event.sha1 == sha1(newer)
+    assert at_s < 700, "two waits of five minutes"
+    watch_bench.bench.assert_accounted(versions=[clip(1)])

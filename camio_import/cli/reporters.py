@@ -65,6 +65,8 @@ class Totals:
             case UploadStarted(file_id=file_id):
                 self.in_flight[file_id] = 0
             case Uploading(file_id=file_id, bytes_sent=sent):
+                if sent > self.in_flight.get(file_id, 0):
+                    self.is_waiting = False
                 self.in_flight[file_id] = sent
             case UploadStopped(file_id=file_id):
                 self.in_flight.pop(file_id, None)

@@ -49,11 +49,12 @@ def obstacles(settings: Settings, variables: Mapping[str, str] | None = None) ->
     among it: that would have to be made for it.
     """
     target = None
+    variables = environment() if variables is None else variables
     try:
-        target = _target(settings)
+        target = _target(settings, variables)
     except CamioImportError as error:
         yield error
-    for check in _checks(settings, target, environment() if variables is None else variables):
+    for check in _checks(settings, target, variables):
         try:
             check()
         except CamioImportError as error:
@@ -66,18 +67,19 @@ def check_new_session(settings: Settings) -> None:
     Raises:
         CamioImportError: the first of `obstacles`; or another program holds the ledger.
     """
-    target = _target(settings)
-    for check in _checks(settings, target, environment()):
+    variables = environment()
+    target = _target(settings, variables)
+    for check in _checks(settings, target, variables):
         check()
     refuse_held_by_another(ledger_path(settings.options.storage, target.destination))
 
 
-def _target(settings: Settings) -> _Target:
+def _target(settings: Settings, variables: Mapping[str, str]) -> _Target:
     data = hook_data_of(settings)
     hook_spec, box_text = split_targets(settings.options)
     address = box_address(box_text, settings.options.port)
     found = find_hook(hook_spec)
-    return _Target(data, found, address, destination_from(found, data, address))
+    return _Target(data, found, address, destination_from(found, data, address, variables))
 
 
 def _checks(settings: Settings, target: _Target | None, variables: Mapping[str, str]) -> Iterator[Callable[[], object]]:

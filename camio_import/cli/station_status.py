@@ -131,12 +131,10 @@ def run_lines(station: StationStatus) -> Iterator[str]:
         )
     elif run is not None and run.finished_at is not None:
         took = duration((run.finished_at - run.started_at).total_seconds())
-        because = str((run.summary or {}).get("stopped_because", ""))
-        carries_on = " The same command carries on." if because and not run.is_watch else ""
-        yield (
-            f"The last {what} ended {moment(run.finished_at)} (UTC), after {took}. {shown(because)}".rstrip()
-            + carries_on
-        )
+        summary = run.summary or {}
+        words = [str(summary.get("stopped_because", "")), "" if run.is_watch else str(summary.get("next_step", ""))]
+        said = " ".join(shown(each) for each in words if each)
+        yield f"The last {what} ended {moment(run.finished_at)} (UTC), after {took}. {said}".rstrip()
     if station.was_watch_cut_off and run is not None and not run.is_watch:
         yield "The last watch was cut off before that. Nothing is watched now."
 

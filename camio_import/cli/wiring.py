@@ -203,15 +203,19 @@ def ledger_of(settings: Settings) -> Path:
     return ledger_path(None, destination_from(find_hook(hook_spec), hook_data_of(settings), address))
 
 
-def destination_from(found: FoundHook, data: dict[str, Any], address: BoxAddress) -> Destination:
-    """Where the files go, which decides on the ledger."""
+def destination_from(
+    found: FoundHook, data: dict[str, Any], address: BoxAddress, variables: Mapping[str, str] | None = None
+) -> Destination:
+    """Where the files go, which decides on the ledger. `variables` are those of this process, unless they are given."""
+    if variables is None:
+        variables = environment()
     # For a hook that says nothing of places, the address is the place.
     place = f"{address.host}:{address.port}" if address.host and not address.is_local else ""
     return destination_of(
         found.name,
         is_local=address.is_local,
         is_testing=data.get("test") is True,
-        api_url=str(data.get("api_url") or environment().get("CAMIO_API_URL", "")),
+        api_url=str(data.get("api_url") or variables.get("CAMIO_API_URL", "")),
         place=found.place(data) or place,
     )
 

@@ -40,6 +40,8 @@ from camio_import.transport import (
 )
 
 _ACCEPTED: Final = (200, 204)
+_OF_GATEWAYS: Final = (429, 502, 503, 504)
+"""What a web server in front of a Box says with a page of its own when the Box is busy, or is just starting."""
 STRANGE_ANSWERS_IN_A_ROW = 5
 """So many web pages, and it is not the Box that answers at its address, or not any more."""
 _named_without_plan: set[str] = set()
@@ -81,8 +83,9 @@ class CamioHook:
             stall_timeout_s=stall_timeout_s,
         )
         self._box: HttpClient | None = None
-        self._is_known = False
-        """Whether what answers has shown that it is a Box."""
+        self._host = ""
+        self._known_host: str | None = None
+        """The address at which something has shown that it is a Box."""
         self._strange_answers = 0
         self._registered: dict[str, None] = {}
         self._device_id = (
@@ -106,7 +109,9 @@ class CamioHook:
             self._device_id = self._device_id or self._only_device()
             host = self._address_of(self._device_id)
             named = self._ask_box(host)
-        self._is_known = bool(named)
+        self._host = host
+        if named:
+            self._known_host = host
         self._box = self._client_of(host)
 
     def _client_of(self, host: str) -> HttpClient:
@@ -360,7 +365,8 @@ class CamioHook:
 
     def _raise_for_box(self, answer: Answer) -> None:
         assert self._box is not None
-        if _is_web_page(answer) and (answer.status in _ACCEPTED or not self._is_known):
+        is_known = self._known_host == self._host
+        if _is_web_page(answer) and (answer.status in _ACCEPTED or not (is_known or answer.status in _OF_GATEWAYS)):
             self._raise_for_strange(answer)
         if answer.status == 400:
             raise Refused(f"{self._box.who} refused the file: “{answer.first_words}”.", recheck_hash=True)
@@ -371,7 +377,7 @@ class CamioHook:
             )
         raise_for_status(answer, self._box.who, what="the file", accepted=_ACCEPTED)
         self._strange_answers = 0
-        self._is_known = True
+        self._known_host = self._host
 
     def _raise_for_strange(self, answer: Answer) -> NoReturn:
         """A web page comes from something else than a Box: a router's page to log in, say.
