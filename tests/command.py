@@ -69,3 +69,16 @@ def needs(program: str, package: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{program} is missing: install the Debian package {package}")
         pytest.skip(f"{program} is not here (Debian's package {package})")
+
+
+def make_certificate(place: Path) -> tuple[Path, Path]:
+    """A key, and a certificate for this computer that nobody vouches for, in files of that folder."""
+    needs("openssl", "openssl")
+    key, certificate = place / "key.pem", place / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return key, certificate

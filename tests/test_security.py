@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from clips import many_clips
-from command import PATTERN, Ran, environment, needs, run
+from command import PATTERN, Ran, environment, make_certificate, run
 from harness import Bench
 
 from camio_import.box import EmbeddedBox, Fault, RequestInfo
@@ -230,14 +230,7 @@ def test_what_an_import_keeps_is_for_its_owner_alone(tmp_path: Path) -> None:
 @contextmanager
 def tls_server(place: Path) -> Iterator[tuple[str, list[bytes]]]:
     """A server with a certificate that nobody vouches for: its address, and what it was told."""
-    needs("openssl", "openssl")
-    key, certificate = place / "key.pem", place / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    key, certificate = make_certificate(place)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     told: list[bytes] = []

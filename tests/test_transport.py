@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import tracemalloc
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command import needs
+from command import make_certificate
 from harness import eventually
 
 import camio_import.connection
@@ -109,15 +108,7 @@ def peer(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for this computer, and its key, in one file."""
-    needs("openssl", "openssl")
-    place = tmp_path_factory.mktemp("certificate")
-    key, certificate = place / "key.pem", place / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    key, certificate = make_certificate(tmp_path_factory.mktemp("certificate"))
     with open(certificate, "ab") as file:
         file.write(key.read_bytes())
     return certificate

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from camio_import.cloud import text_setting
 from camio_import.display import count, shown_start
 from camio_import.errors import UsageError
 
@@ -48,8 +49,7 @@ class CameraSettings:
         self._check_keys(data, _SETTINGS, "")
         _check_settings(data, "")
         for key in _TEXTS:
-            if data.get(key) is not None and not isinstance(data[key], str):
-                raise UsageError(f'In the hook data, "{key}" is not a text.', next_step="Put it in double quotes.")
+            text_setting(data, key)
         for name, values in cameras.items():
             of = f" of the camera “{shown_start(name)}”"
             self._check_keys(values, _OF_A_CAMERA, of)
